@@ -1,0 +1,1 @@
+"""The wire: models, canonical JSON and digest, status transitions, both dialects. Knows no network."""
