@@ -87,9 +87,8 @@ def raise_for_status(answer: Answer) -> None:
 def _problem_text(problem: Mapping[str, Any]) -> str:
     words = [str(problem[key]) for key in ("title", "detail") if problem.get(key)]
     errors = problem.get("errors")
-    for entry in errors if isinstance(errors, list) else []:
-        if isinstance(entry, dict):
-            words.append(f"{entry.get('pointer', '?')}: {entry.get('detail', '?')}")
+    entries = [entry for entry in errors if isinstance(entry, dict)] if isinstance(errors, list) else []
+    words += [f"{entry.get('pointer', '?')}: {entry.get('detail', '?')}" for entry in entries]
     return "".join(f": {word}" for word in words)[:1000]
 
 

@@ -83,6 +83,7 @@ class Decision(BaseModel):
         consumed_by: The attempt that took it (`Stacksona-Attempt` header), where the gate took it with the answer.
         outcome: How the taken permission ended.
         revises: The earlier decision that the request revises.
+        replayed: Whether the answer is (or may be) that of an earlier request; never on the wire.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -102,6 +103,7 @@ class Decision(BaseModel):
     consumed_by: str | None = None
     outcome: Outcome | None = None
     revises: str | None = None
+    replayed: bool = Field(default=False, exclude=True)
 
     @property
     def id(self) -> str:

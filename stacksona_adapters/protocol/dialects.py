@@ -11,8 +11,16 @@ from urllib.parse import quote, urlsplit
 from stacksona_adapters.errors import ConfigurationError, GateProtocolError, GateRequestRefused
 from stacksona_adapters.protocol.answers import read_agent, read_v1
 from stacksona_adapters.protocol.calls import Answer, Call, json_object, raise_for_status, read_model, read_nothing
+from stacksona_adapters.protocol.canonical import action_digest
 from stacksona_adapters.protocol.decisions import Decision, Outcome
-from stacksona_adapters.protocol.requests import ATTEMPT_HEADER, AgentRequest, Consumed, ConsumeRequest, GateRequest
+from stacksona_adapters.protocol.requests import (
+    ATTEMPT_HEADER,
+    REPLAYED_HEADER,
+    AgentRequest,
+    Consumed,
+    ConsumeRequest,
+    GateRequest,
+)
 from stacksona_adapters.protocol.tasks import AGENT_EVENT_TYPES, TaskCreate, TaskCreated, TaskEvent
 
 if TYPE_CHECKING:
@@ -55,6 +63,9 @@ class Dialect(Protocol):
     def event(self, event: TaskEvent, key: str) -> Call[None]:
         """Report an event."""
 
+    def digest(self, request: GateRequest) -> str:
+        """The digest that the gate will hold for a request."""
+
     def request(self, request: GateRequest, key: str, attempt: str) -> Call[Decision]:
         """Ask for a decision."""
 
@@ -77,6 +88,16 @@ def _path(*parts: str) -> str:
     return "/" + "/".join(quote(part, safe="") for part in parts)
 
 
+def _replayed(answer: Answer) -> bool:
+    return answer.headers.get(REPLAYED_HEADER.lower()) == "true"
+
+
+def _with_replay(answer: Answer, decision: Decision) -> Decision:
+    # Only our own gate says when it repeats its first answer; any other one might.
+    replayed = _replayed(answer) or decision.action_digest is None
+    return decision.model_copy(update={"replayed": replayed})
+
+
 class V1Dialect:
     """`POST /v1/...` (wire contract, section 2)."""
 
@@ -85,18 +106,26 @@ class V1Dialect:
     def create_task(self, task: TaskCreate, key: str) -> Call[TaskCreated]:
         """`POST /v1/tasks`."""
         body = task.model_dump(mode="json", exclude_none=True)
-        return Call("POST", "/v1/tasks", read_model(TaskCreated), body, idempotency_key=key)
+
+        def read(answer: Answer) -> TaskCreated:
+            return read_model(TaskCreated)(answer).model_copy(update={"replayed": _replayed(answer)})
+
+        return Call("POST", "/v1/tasks", read, body, idempotency_key=key)
 
     def event(self, event: TaskEvent, key: str) -> Call[None]:
         """`POST /v1/tasks/{task_id}/events`."""
         path = _path("v1", "tasks", event.task_id, "events")
         return Call("POST", path, read_nothing, event.model_dump(mode="json"), idempotency_key=key)
 
+    def digest(self, request: GateRequest) -> str:
+        """The digest over the full arguments, which the request carries."""
+        return request.action_digest or ""
+
     def request(self, request: GateRequest, key: str, attempt: str) -> Call[Decision]:
         """`POST /v1/gate/decision`."""
 
         def read(answer: Answer) -> Decision:
-            decision = read_v1(json_object(answer))
+            decision = _with_replay(answer, read_v1(json_object(answer)))
             if decision.task_id not in (None, request.task_id):
                 raise GateProtocolError("The gate answered about another task; nothing ran.")
             return decision
@@ -149,6 +178,10 @@ class AgentDialect:
         path = _path("api", "agent", "tasks", event.task_id, "events")
         return Call("POST", path, read_nothing, body, idempotency_key=key)
 
+    def digest(self, request: GateRequest) -> str:
+        """The digest over the arguments as sent, which the gate computes by itself."""
+        return action_digest(request.agent or request.agent_id, request.action, request.subject, request.arguments)
+
     def request(self, request: GateRequest, key: str, attempt: str) -> Call[Decision]:
         """`POST /api/agent/tasks/{taskID}/requests`."""
         lines = [*request.summary, *([f"Revises {request.revises}"] if request.revises else [])]
@@ -168,7 +201,7 @@ class AgentDialect:
         """The request as the contract gives it, for the raw client too."""
 
         def read(answer: Answer) -> Decision:
-            decision = read_agent(json_object(answer))
+            decision = _with_replay(answer, read_agent(json_object(answer)))
             if decision.task_id != task_id:
                 raise GateProtocolError("The gate answered about another task; nothing ran.")
             return decision

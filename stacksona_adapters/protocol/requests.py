@@ -17,6 +17,9 @@ ATTEMPT_HEADER = "Stacksona-Attempt"
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 
+REPLAYED_HEADER = "Idempotency-Replayed"
+"""Ours: `true` where the answer is the stored first answer to the same key."""
+
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 

@@ -64,9 +64,9 @@ class EventStreamParser:
         return ServerSentEvent(event, "\n".join(data), self.last_event_id) if data else None
 
 
-def encode_event(event: str, data: str, id: str | None = None) -> bytes:
+def encode_event(event: str, data: str, event_id: str | None = None) -> bytes:
     """One event as bytes. `data` may have several lines."""
-    head = f"id: {id}\n" if id is not None else ""
+    head = f"id: {event_id}\n" if event_id is not None else ""
     body = "".join(f"data: {line}\n" for line in data.split("\n"))
     return f"{head}event: {event}\n{body}\n".encode()
 

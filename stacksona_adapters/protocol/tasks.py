@@ -61,6 +61,7 @@ class TaskCreated(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     task_id: str = Field(min_length=1)
+    replayed: bool = Field(default=False, exclude=True)
 
 
 class TaskEvent(BaseModel):
