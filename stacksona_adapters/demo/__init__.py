@@ -1,0 +1,1 @@
+"""The main job on real input: a shop's refunds pass through a gate. Behind the command `stacksona demo`."""
