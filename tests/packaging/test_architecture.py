@@ -52,9 +52,9 @@ TYPES = {"pydantic", "pydantic_core", "typing_extensions"}
 TERMINAL = {"click", "rich", "typer"}
 SERVER = {
     *TYPES,
-    *("alembic", "apprise", "argon2", "authlib", "cryptography", "fastapi", "jinja2", "joserfc", "markupsafe"),
-    *("multipart", "opentelemetry", "prometheus_client", "psycopg", "python_multipart", "re2", "rfc8785"),
-    *("sqlalchemy", "standardwebhooks", "starlette", "tomli", "uvicorn"),
+    *("alembic", "apprise", "argon2", "authlib", "cryptography", "fastapi", "jinja2", "joserfc", "jsonschema"),
+    *("markupsafe", "multipart", "opentelemetry", "prometheus_client", "psycopg", "python_multipart", "re2"),
+    *("referencing", "rfc8785", "sqlalchemy", "standardwebhooks", "starlette", "tomli", "uvicorn"),
 }
 OTHERS: dict[str, set[str]] = {
     "": set(),
