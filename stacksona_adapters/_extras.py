@@ -108,6 +108,17 @@ class extra:  # noqa: N801 - reads as the statement that it is: `with extra("lan
         return f"pip install {options}'{DISTRIBUTION}[{self.name}]'"
 
 
+def require(name: str, *distributions: str) -> None:
+    """Raise what `extra` would raise before its block: for a package whose modules need an extra here and there.
+
+    Args:
+        name: The extra, by its own name or its module's.
+        distributions: What is needed of it; without any, all that it brings.
+    """
+    with extra(name, *distributions):
+        pass
+
+
 def requirements(name: str) -> list[Requirement]:
     """What an extra requires, from the metadata of the installed package; empty where there is no metadata.
 

@@ -145,6 +145,15 @@ def test_python_out_of_the_extras_range_is_said(site: Site) -> None:
     assert message.startswith("the extra [old-pythons] needs Python<3.0, this is Python 3.")
 
 
+def test_require_checks_without_importing(site: Site) -> None:
+    """A package can be guarded as a whole without paying for the imports."""
+    told = site.run("from stacksona_adapters._extras import require\nrequire('frame_work')")
+    site.add("frame-work", "1.2.0", module="raise SystemExit('imported')")
+
+    assert told.endswith("install it with: pip install 'stacksona-adapters[frame-work]'")
+    assert site.run("from stacksona_adapters._extras import require\nrequire('frame_work')\nprint('fine')") == "fine"
+
+
 def test_named_distributions_replace_those_of_the_extra(site: Site) -> None:
     """An adapter that needs only part of its extra may say so."""
     with extra("server", "pydantic"):
