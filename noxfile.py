@@ -46,7 +46,7 @@ def present(*places: str) -> bool:
 
 ADAPTERS = [name for name in TESTED if adapter_tests(name)]
 CELLS = [
-    nox.param(python, name, version, id=f"{name}-{version}")
+    nox.param(python, name, version, id=f"{name}-{version}-py{python}")
     for name in ADAPTERS
     for version, pythons in TESTED[name]["versions"].items()
     for python in pythons
@@ -58,10 +58,10 @@ def default_cells() -> list[str]:
     sessions: list[str] = []
     for name in ADAPTERS:
         (oldest, oldest_pythons), *_, (newest, newest_pythons) = TESTED[name]["versions"].items()
-        sessions.append(f"adapters-{oldest_pythons[0]}({name}-{oldest})")
+        sessions.append(f"adapters({name}-{oldest}-py{oldest_pythons[0]})")
         if not TESTED[name].get("heavy"):
-            sessions.append(f"adapters-{newest_pythons[0]}({name}-{newest})")
-        sessions.append(f"adapters-{newest_pythons[-1]}({name}-{newest})")
+            sessions.append(f"adapters({name}-{newest}-py{newest_pythons[0]})")
+        sessions.append(f"adapters({name}-{newest}-py{newest_pythons[-1]})")
     return list(dict.fromkeys(sessions))
 
 
