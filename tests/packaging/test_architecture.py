@@ -47,6 +47,7 @@ OWN: dict[str, set[str]] = {
     **{name: {*CORE, ""} for name in FRAMEWORKS},
 }
 
+STANDARD = {*sys.stdlib_module_names, "tomllib"}  # of 3.11; an older Python has tomli in its place
 # What they may import of others' packages; a longer key replaces the shorter one below it.
 TYPES = {"pydantic", "pydantic_core", "typing_extensions"}
 TERMINAL = {"click", "rich", "typer"}
@@ -88,7 +89,7 @@ def import_violations(package: Path) -> Iterator[str]:
             below = below if below in OWN else ""  # a name that the root defines
             if top == PACKAGE and below != layer and below not in OWN[layer]:
                 yield f"{name}:{found.line} imports {found.module}"
-            if top not in {PACKAGE, *permitted} and top not in sys.stdlib_module_names:
+            if top not in {PACKAGE, *permitted} and top not in STANDARD:
                 yield f"{name}:{found.line} imports {found.module}"
 
 
