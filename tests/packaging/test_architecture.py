@@ -71,6 +71,7 @@ OTHERS: dict[str, set[str]] = {
     "testing": {*TYPES, "httpx", "pytest"},
     "demo": {*TYPES, *TERMINAL, *set().union(*FRAMEWORKS.values())},
     "cli": {*TYPES, *TERMINAL, "platformdirs", "tomli", "uvicorn"},
+    "cli.database": {"sqlalchemy"},  # its errors become sentences
     **{name: {*TYPES, *theirs} for name, theirs in FRAMEWORKS.items()},
 }
 
