@@ -198,6 +198,20 @@ class GateRequestRefused(GateError):
         self.problem = dict(problem or {})
         super().__init__(message)
 
+    def earlier(self, name: str) -> str:
+        """The id of what the same idempotency key made before, which our own gate names in its 422.
+
+        Args:
+            name: The problem's member that holds it.
+
+        Raises:
+            GateRequestRefused: This very error, where the gate names nothing.
+        """
+        value = self.problem.get(name)
+        if self.status_code != 422 or not isinstance(value, str) or not value:
+            raise self
+        return value
+
 
 class GateProtocolError(GateError):
     """The gate's answer cannot be trusted: not JSON, a field missing, an unknown word, another request's answer."""

@@ -104,19 +104,12 @@ def task_of(terms: Terms, action: Action) -> Flow[TaskRef]:
             task_id, fresh = created.task_id, not created.replayed
         except GateRequestRefused as refusal:
             # The run was described in other words before: the gate names the task that it made then.
-            task_id, fresh = _named_in(refusal, "task_id"), False
+            task_id, fresh = refusal.earlier("task_id"), False
     task = TaskRef(task_id, correlation(run_id), agent, action.framework)
     yield from KeepTask(run_id, task).ask()
     if fresh:
         yield from Report(task, EventType.TASK_STARTED, {"run_id": run_id}).ask()
     return task
-
-
-def _named_in(refusal: GateRequestRefused, name: str) -> str:
-    value = refusal.problem.get(name)
-    if refusal.status_code != 422 or not isinstance(value, str) or not value:
-        raise refusal
-    return value
 
 
 def ask(terms: Terms, action: Action) -> Flow[Asked]:
@@ -154,7 +147,7 @@ def _decide(terms: Terms, asked: Asked, request: GateRequest) -> Flow[Asked]:
     except GateRequestRefused as refusal:
         # The same call was described in other words before (another transcript, say). What counts is the digest,
         # which `bind` compares: it is the request that this run made.
-        earlier = Decision(status=Status.PENDING_REVIEW, decision_id=_named_in(refusal, "decision_id"))
+        earlier = Decision(status=Status.PENDING_REVIEW, decision_id=refusal.earlier("decision_id"))
         decision = yield from Send(terms.dialect.fetch(earlier)).ask()
         decision = decision.model_copy(update={"replayed": True})
     decision = bind(asked, decision)

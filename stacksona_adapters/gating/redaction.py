@@ -63,7 +63,7 @@ SECRET_VALUES = tuple(
         r"[a-z][a-z0-9+.-]{1,20}://[^/\s:@]{1,100}:[^/\s@]{1,200}@",
     )
 )
-"""Values that look like a secret: private keys, the tokens of well-known services, JWTs, bearer tokens, URLs with a password."""
+"""Texts that look secret: private keys, tokens of well-known services, JWTs, bearer tokens, URLs with a password."""
 
 Rule = Callable[[str, Any], bool]
 """A user's own rule: gets the JSON pointer and the value, says whether to hide it."""

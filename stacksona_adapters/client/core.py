@@ -1,0 +1,207 @@
+"""What `Gate` and `AsyncGate` share: connections, watcher, outbox, tasks, and the answers to effects."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any, TypeVar
+
+from stacksona_adapters.client.exchange import Attempt, Pause, adrive, drive, expand
+from stacksona_adapters.client.loop import BackgroundLoop
+from stacksona_adapters.client.outbox import Outbox, Parcel
+from stacksona_adapters.client.settings import Settings
+from stacksona_adapters.client.tasks import TaskBook
+from stacksona_adapters.client.tracing import span, trace_headers
+from stacksona_adapters.client.transport import AsyncTransport, Transport
+from stacksona_adapters.client.watcher import Watcher
+from stacksona_adapters.errors import ConfigurationError
+from stacksona_adapters.gating.effects import (
+    Await,
+    Effect,
+    FindTask,
+    Flow,
+    KeepTask,
+    Report,
+    TakeAlone,
+    TaskRef,
+    Withdraw,
+)
+from stacksona_adapters.gating.prepare import Terms
+from stacksona_adapters.protocol.calls import Answer, Call, read_nothing
+from stacksona_adapters.protocol.decisions import Decision
+from stacksona_adapters.protocol.tasks import EventType, TaskEvent
+
+T = TypeVar("T")
+
+
+class _Background:
+    """The asynchronous half of the connections, on a loop of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.loop = BackgroundLoop("stacksona-gate")
+        self.transport = AsyncTransport(settings)
+        self.watcher = Watcher(self.transport)
+
+    def send(self, effect: Attempt) -> concurrent.futures.Future[Answer]:
+        return self.loop.submit(self.transport.once(effect.call, effect.seconds, trace_headers()))
+
+    def wait(self, effect: Await) -> concurrent.futures.Future[Decision]:
+        return self.loop.submit(self.watcher.wait(effect.decision, effect.dialect))
+
+    def close(self) -> None:
+        self.loop.close(self._shut())
+
+    async def _shut(self) -> None:
+        await self.watcher.close()
+        await asyncio.sleep(0)
+        await self.transport.close()
+
+
+class _Wires:
+    """Everything that a fork breaks: sockets and threads. Made anew in a child process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.pid = os.getpid()
+        self.transport = Transport(settings)
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._background: _Background | None = None
+
+    def background(self) -> _Background:
+        with self._lock:
+            if self._background is None:
+                self._background = _Background(self._settings)
+            return self._background
+
+    def close(self) -> None:
+        with self._lock:
+            if self._background is not None:
+                self._background.close()
+        self.transport.close()
+
+
+class GateCore:
+    """The one gate behind both faces.
+
+    Args:
+        settings: Where the gate is.
+        terms: What holds for all actions.
+        run_id: The run of actions that belong to no other.
+    """
+
+    def __init__(self, settings: Settings, terms: Terms) -> None:
+        self.settings = settings
+        self.terms = terms
+        self.run_id = f"run_{uuid.uuid4().hex}"
+        self.tasks = TaskBook()
+        self.outbox = Outbox(self._deliver, destination=settings.destination, directory=settings.state_dir)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._wires_now = _Wires(settings)
+
+    @property
+    def wires(self) -> _Wires:
+        """The connections of this process."""
+        with self._lock:
+            if self._closed:
+                raise ConfigurationError("This gate is closed; make a new one.")
+            if self._wires_now.pid != os.getpid():
+                self._wires_now = _Wires(self.settings)
+            return self._wires_now
+
+    def run(self, name: str, flow: Flow[T]) -> T:
+        """Drive a flow on this thread; `name` is that of its span."""
+        with span(f"stacksona.{name}", {"stacksona.agent": self.terms.agent}):
+            return drive(expand(flow, self.settings), self._perform)
+
+    async def arun(self, name: str, flow: Flow[T]) -> T:
+        """Drive a flow on the running event loop; `name` is that of its span."""
+        with span(f"stacksona.{name}", {"stacksona.agent": self.terms.agent}):
+            return await adrive(expand(flow, self.settings), self._aperform)
+
+    def run_at_once(self, flow: Flow[T]) -> T:
+        """Drive a flow that only asks for what needs no waiting (reports), from sync and async code alike."""
+        return drive(flow, self._at_once)
+
+    def _perform(self, effect: Effect[Any]) -> Any:
+        if isinstance(effect, Attempt):
+            return self.wires.transport.once(effect.call, effect.seconds, trace_headers())
+        if isinstance(effect, Pause):
+            return time.sleep(effect.seconds)
+        if isinstance(effect, Await):
+            waiting = self.wires.background().wait(effect)
+            try:
+                return waiting.result(effect.seconds)
+            except concurrent.futures.TimeoutError:
+                return effect.decision
+            finally:
+                waiting.cancel()
+        return self._at_once(effect)
+
+    async def _aperform(self, effect: Effect[Any]) -> Any:
+        if isinstance(effect, Attempt):
+            return await asyncio.wrap_future(self.wires.background().send(effect))
+        if isinstance(effect, Pause):
+            return await asyncio.sleep(effect.seconds)
+        if isinstance(effect, Await):
+            waiting = asyncio.wrap_future(self.wires.background().wait(effect))
+            try:
+                return await asyncio.wait_for(waiting, effect.seconds)
+            except asyncio.TimeoutError:
+                return effect.decision
+        return self._at_once(effect)
+
+    def _at_once(self, effect: Effect[Any]) -> Any:
+        if isinstance(effect, FindTask):
+            return self.tasks.find(effect.run_id)
+        if isinstance(effect, KeepTask):
+            return self.tasks.keep(effect.run_id, effect.task)
+        if isinstance(effect, Report):
+            return self.report(effect.task, effect.kind, effect.payload)
+        if isinstance(effect, Withdraw):
+            return self._withdraw(effect)
+        if isinstance(effect, TakeAlone):
+            return self.tasks.take(effect.key)
+        raise TypeError(f"No driver knows the effect {type(effect).__name__}.")
+
+    def report(self, task: TaskRef, kind: EventType, payload: Mapping[str, Any]) -> None:
+        """Put an event into the outbox; redacted, never waiting, never failing."""
+        event = TaskEvent(
+            task_id=task.task_id,
+            agent_id=task.agent,
+            event_type=kind,
+            event_payload=self.terms.redaction.apply(dict(payload)).value,
+            framework_origin=task.framework,
+            occurred_at=datetime.now(timezone.utc),
+            correlation_id=task.correlation_id,
+        )
+        self._post(task, self.terms.dialect.event(event, uuid.uuid4().hex))
+
+    def _withdraw(self, effect: Withdraw) -> None:
+        call = self.terms.dialect.cancel(effect.decision, f"{effect.decision.id}-cancel")
+        if call is not None:
+            self._post(effect.task, call)
+
+    def _post(self, task: TaskRef, call: Call[None]) -> None:
+        body, key = dict(call.body or {}), call.idempotency_key or uuid.uuid4().hex
+        self.outbox.put(Parcel(task.task_id, call.method, call.path, body, key))
+
+    def _deliver(self, parcel: Parcel) -> None:
+        call: Call[None] = Call(
+            parcel.method, parcel.path, read_nothing, parcel.body, idempotency_key=parcel.idempotency_key
+        )
+        call.read(self.wires.transport.once(call, self.settings.timeouts.total, {}))
+
+    def close(self, timeout: float) -> None:
+        """Deliver what is in the outbox for at most `timeout` seconds, end waits, close connections."""
+        self.outbox.close(timeout)
+        with self._lock:
+            closed, self._closed = self._closed, True
+        if not closed and self._wires_now.pid == os.getpid():
+            self._wires_now.close()
