@@ -1,0 +1,1 @@
+"""HTTP: reads a request, calls a use case, writes the answer. No SQL and no rules."""

@@ -1,0 +1,119 @@
+"""Wires the gate together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from stacksona_adapters.server.api import agent_api, agent_v1, health, problems, reviews, stream
+from stacksona_adapters.server.api.changes import Change, Changes, changes_after
+from stacksona_adapters.server.api.http import Served
+from stacksona_adapters.server.api.limits import BodyLimit
+from stacksona_adapters.server.api.openapi import describe
+from stacksona_adapters.server.service import decisions
+from stacksona_adapters.server.service.gate import GateService
+from stacksona_adapters.server.store.writer import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from stacksona_adapters.server.settings import ServerSettings
+
+ENDPOINTS = [
+    # The stream before the decision, whose path it would match.
+    *stream.ENDPOINTS,
+    *agent_v1.ENDPOINTS,
+    *agent_api.ENDPOINTS,
+    *reviews.ENDPOINTS,
+    *health.ENDPOINTS,
+]
+_READERS = 8
+
+log = logging.getLogger("stacksona.gate")
+
+
+def create_app(settings: ServerSettings) -> FastAPI:
+    """The gate as an ASGI application. It opens its database when the server starts it (lifespan)."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with running(settings) as served:
+            app.state.served = served
+            yield
+
+    app = FastAPI(
+        title="Stacksona gate",
+        version=_version(),
+        docs_url=None,  # their pages load scripts from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    problems.install(app)
+    app.add_middleware(BodyLimit, limit=settings.max_body)
+    app.router.routes.extend(endpoint.route() for endpoint in ENDPOINTS)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign] # the way that FastAPI documents
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("stacksona-adapters")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        own = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        app.openapi_schema = describe(own, ENDPOINTS)
+    return app.openapi_schema
+
+
+@asynccontextmanager
+async def running(settings: ServerSettings) -> AsyncIterator[Served]:
+    """An open gate with all that goes on in the background; closed in the opposite order."""
+    changes = Changes(settings.poll_interval)
+    gate = await asyncio.to_thread(GateService, settings, changes.wake)
+    readers = ThreadPoolExecutor(_READERS, "stacksona-reader")
+    served = Served(gate, changes, readers)
+    try:
+        with gate.backend.listen(changes.wake):
+            head = await asyncio.to_thread(gate.head)
+            tasks = [asyncio.create_task(_follow(served, head)), asyncio.create_task(_sweep(served))]
+            try:
+                yield served
+            finally:
+                changes.close()
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+    finally:
+        await asyncio.to_thread(gate.close)
+        readers.shutdown(wait=True)
+
+
+async def _follow(served: Served, head: int) -> None:
+    async def read(cursor: int) -> list[Change]:
+        try:
+            return await served.read(lambda r: changes_after(r, cursor))
+        except StoreUnavailable as error:
+            log.warning("changes cannot be read, trying again: %s", error)
+            return []
+
+    await served.changes.follow(head, read)
+
+
+async def _sweep(served: Served) -> None:
+    """Mark what nobody decided in time."""
+    while True:
+        with suppress(StoreUnavailable):
+            if await served.read(lambda r: decisions.due(r, limit=1)):
+                await served.write(decisions.expire_due)
+        await asyncio.sleep(served.gate.settings.sweep_interval)

@@ -1,0 +1,116 @@
+"""Checks a reviewer's edited arguments against the tool's JSON schema, which comes from the agent and is not trusted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import re2
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, ValidationError
+from jsonschema.validators import extend
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+from stacksona_adapters.protocol.requests import REDACTED
+from stacksona_adapters.server.service.errors import Invalid
+from stacksona_adapters.server.service.pointers import ABSENT, find, join, places_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stacksona_adapters.protocol.requests import GateRequest
+
+_MOST_STEPS = 20_000
+_MOST_ERRORS = 20
+
+
+class _TooMuch(Exception):
+    """The schema sends the check around in circles."""
+
+
+class _Budget:
+    """Counts the references that a check follows."""
+
+    def __init__(self) -> None:
+        self.left = _MOST_STEPS
+
+    def ref(self, validator: Any, ref: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        """`$ref`, as long as the budget lasts."""
+        self.left -= 1
+        if self.left < 0:
+            raise _TooMuch
+        yield from Draft202012Validator.VALIDATORS["$ref"](validator, ref, instance, schema)
+
+
+def _found(pattern: Any, text: str) -> bool:
+    return re2.search(str(pattern), text) is not None
+
+
+def _pattern(validator: Any, pattern: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+    if validator.is_type(instance, "string") and not _found(pattern, instance):
+        yield ValidationError(f"{instance!r:.200} does not match {pattern!r:.200}")
+
+
+def _pattern_properties(validator: Any, patterns: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+    if not validator.is_type(instance, "object"):
+        return
+    for pattern, subschema in patterns.items():
+        for name, value in instance.items():
+            if _found(pattern, name):
+                yield from validator.descend(value, subschema, path=name, schema_path=pattern)
+
+
+def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if not validator.is_type(instance, "object"):
+        return
+    patterns, known = schema.get("patternProperties", {}), schema.get("properties", {})
+    for name, value in instance.items():
+        if name in known or any(_found(pattern, name) for pattern in patterns):
+            continue
+        if allowed is False:
+            yield ValidationError(f"{name!r:.200} is not a parameter of the tool")
+        elif validator.is_type(allowed, "object"):
+            yield from validator.descend(value, allowed, path=name)
+
+
+def check_edit(asked: GateRequest, edited: dict[str, Any]) -> None:
+    """Check edited arguments.
+
+    Raises:
+        Invalid: If they do not fit the tool's schema, or lose or move a value that was hidden from the gate.
+    """
+    wrong = _misplaced(asked, edited)
+    if wrong:
+        raise Invalid("The edited arguments lose a value that is hidden from the gate.", wrong)
+    if asked.arguments_schema is not None:
+        hidden = {pointer for pointer in asked.redacted if find(edited, pointer) == REDACTED}
+        errors = [(p, why) for p, why in _schema_errors(asked.arguments_schema, edited) if p not in hidden]
+        if errors:
+            shown = [("/arguments" + pointer, why) for pointer, why in errors[:_MOST_ERRORS]]
+            raise Invalid("The edited arguments do not fit the tool's schema.", shown)
+
+
+def _misplaced(asked: GateRequest, edited: dict[str, Any]) -> list[tuple[str, str]]:
+    here = set(asked.redacted)
+    moved = [place for place in places_of(edited, REDACTED) if place not in here]
+    gone = [place for place in asked.redacted if find(edited, place) is ABSENT]
+    wrong = [("/arguments" + place, f"{REDACTED!r} stands for a hidden value of another place") for place in moved]
+    return wrong + [("/arguments" + place, f"leave {REDACTED!r} here, or replace it") for place in gone]
+
+
+def _schema_errors(schema: dict[str, Any], edited: dict[str, Any]) -> list[tuple[str, str]]:
+    checks = {
+        "$ref": _Budget().ref,
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": _additional_properties,
+    }
+    # An empty registry: nothing is fetched, whatever the schema refers to.
+    validator = extend(Draft202012Validator, checks)(schema, registry=Registry())
+    try:
+        Draft202012Validator.check_schema(schema)
+        found = [(join(error.absolute_path), error.message[:500]) for error in validator.iter_errors(edited)]
+    except (SchemaError, Unresolvable, re2.error, _TooMuch, RecursionError, TypeError, ValueError) as error:
+        why = f"the tool's schema cannot be used ({type(error).__name__}); approve without changes, or send it back"
+        raise Invalid(f"The edited arguments cannot be checked: {why}.", [("/arguments", why)]) from error
+    return found

@@ -1,0 +1,64 @@
+"""The first answer again, for a call that comes again (draft-ietf-httpapi-idempotency-key-header)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, insert, select
+
+from stacksona_adapters.server.service.errors import Invalid
+from stacksona_adapters.server.store.tables import idempotency
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stacksona_adapters.server.service.context import Write
+
+_FIND = select(idempotency.c.body_hash, idempotency.c.status, idempotency.c.answer).where(
+    idempotency.c.agent == bindparam("agent"),
+    idempotency.c.call == bindparam("call"),
+    idempotency.c.key == bindparam("key"),
+)
+_ADD = insert(idempotency)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An answer: its status code, its JSON text, and whether it is the stored one of an earlier call."""
+
+    status: int
+    text: str
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Once:
+    """Names a call: whose, which, its `Idempotency-Key`, and the hash of its body."""
+
+    agent: str
+    call: str
+    key: str
+    body_hash: str
+
+
+def once(write: Write, name: Once | None, act: Callable[[Write], Stored]) -> Stored:
+    """Act, unless the same call was answered before; the answer is kept in the same transaction as the effect.
+
+    A refusal is not kept: it had no effect, and asking again may find that the reason has gone.
+
+    Raises:
+        Invalid: If the key came before with another body.
+    """
+    if name is None:
+        return act(write)
+    of = {"agent": name.agent, "call": name.call, "key": name.key}
+    row = write.connection.execute(_FIND, of).one_or_none()
+    if row is not None:
+        if row.body_hash != name.body_hash:
+            raise Invalid("This Idempotency-Key was used for another body; use a new key for a new request.")
+        return Stored(row.status, row.answer, replayed=True)
+    answer = act(write)
+    row_values = {**of, "body_hash": name.body_hash, "status": answer.status, "answer": answer.text}
+    write.connection.execute(_ADD, {**row_values, "created_at": write.now})
+    return answer

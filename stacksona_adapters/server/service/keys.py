@@ -1,0 +1,193 @@
+"""Agents and reviewers, and the secrets by which they are known."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, insert, or_, select, update
+
+from stacksona_adapters.server.service.errors import Conflict, NotFound, invalid
+from stacksona_adapters.server.service.tokens import hashed, new_id, new_key
+from stacksona_adapters.server.store.tables import agent_keys, agents, reviewer_tokens, reviewers
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from stacksona_adapters.server.service.context import Read, Write
+
+_BY_KEY = (
+    select(agents.c.name, agents.c.signed_approval, agents.c.webhook_url)
+    .join(agent_keys, agent_keys.c.agent == agents.c.name)
+    .where(agent_keys.c.key_hash == bindparam("hash"), agent_keys.c.revoked_at.is_(None))
+)
+_BY_TOKEN = select(reviewer_tokens.c.reviewer).where(
+    reviewer_tokens.c.token_hash == bindparam("hash"), reviewer_tokens.c.revoked_at.is_(None)
+)
+
+
+@dataclass(frozen=True)
+class Agent:
+    """Whose key it was."""
+
+    name: str
+    signed_approval: bool
+    webhook_url: str | None
+
+
+@dataclass(frozen=True)
+class NewAgent:
+    """A key, shown this once.
+
+    Attributes:
+        agent: The agent's name.
+        key: `sg_...`.
+        key_id: By which the key is listed and revoked.
+        webhook_secret: `whsec_...`, where the agent has a webhook.
+    """
+
+    agent: str
+    key: str
+    key_id: str
+    webhook_secret: str | None = None
+
+
+@dataclass(frozen=True)
+class NewReviewer:
+    """A token, shown this once: `sr_...`, and the id by which it is listed and revoked."""
+
+    reviewer: str
+    token: str
+    token_id: str
+
+
+@dataclass(frozen=True)
+class KeyInfo:
+    """A key as it is listed: never the key itself."""
+
+    id: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True)
+class AgentInfo:
+    """An agent as it is listed."""
+
+    name: str
+    signed_approval: bool
+    webhook_url: str | None
+    created_at: datetime
+    keys: list[KeyInfo]
+
+
+@dataclass(frozen=True)
+class ReviewerInfo:
+    """A reviewer as it is listed."""
+
+    name: str
+    created_at: datetime
+    tokens: list[KeyInfo]
+
+
+def agent_of(read: Read, key: str) -> Agent | None:
+    """The agent of a key, if the gate knows it and it is not revoked."""
+    row = read.connection.execute(_BY_KEY, {"hash": hashed(key)}).one_or_none()
+    return None if row is None else Agent(row.name, row.signed_approval, row.webhook_url)
+
+
+def reviewer_of(read: Read, token: str) -> str | None:
+    """The name of a reviewer by token, if the gate knows it and it is not revoked."""
+    return read.connection.execute(_BY_TOKEN, {"hash": hashed(token)}).scalar_one_or_none()
+
+
+def _check_name(name: str) -> str:
+    if not 0 < len(name.strip()) <= 200 or name != name.strip() or not name.isprintable() or name == "*":
+        raise invalid("/name", "must be 1 to 200 printable characters, with no space at its ends, and not *")
+    return name
+
+
+def add_agent(write: Write, name: str, *, signed_approval: bool | None, webhook: str | None) -> NewAgent:
+    """A key for an agent, which is made if it is new; an agent may have several keys."""
+    _check_name(name)
+    if webhook is not None and not webhook.startswith(("https://", "http://")):
+        raise invalid("/webhook", "must be an http or https URL")
+    row = write.connection.execute(select(agents).where(agents.c.name == name)).one_or_none()
+    secret = row.webhook_secret if row is not None else None
+    if webhook is not None and secret is None:
+        secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+    settings: dict[str, Any] = {} if signed_approval is None else {"signed_approval": signed_approval}
+    settings |= {} if webhook is None else {"webhook_url": webhook, "webhook_secret": secret}
+    if row is None:
+        values = {"signed_approval": False, **settings, "name": name, "created_at": write.now}
+        write.connection.execute(insert(agents), values)
+    elif settings:
+        write.connection.execute(update(agents).where(agents.c.name == name).values(**settings))
+    key, key_id = new_key("sg"), new_id("key")
+    values = {"id": key_id, "agent": name, "key_hash": hashed(key), "created_at": write.now}
+    write.connection.execute(insert(agent_keys), values)
+    return NewAgent(name, key, key_id, secret)
+
+
+def add_reviewer(write: Write, name: str) -> NewReviewer:
+    """A token for a reviewer, who is added if new."""
+    _check_name(name)
+    if write.connection.execute(select(reviewers).where(reviewers.c.name == name)).one_or_none() is None:
+        write.connection.execute(insert(reviewers), {"name": name, "created_at": write.now})
+    token, token_id = new_key("sr"), new_id("token")
+    values = {"id": token_id, "reviewer": name, "token_hash": hashed(token), "created_at": write.now}
+    write.connection.execute(insert(reviewer_tokens), values)
+    return NewReviewer(name, token, token_id)
+
+
+def list_agents(read: Read) -> list[AgentInfo]:
+    """Every agent and its keys, revoked ones too."""
+    found: dict[str, list[KeyInfo]] = {}
+    for row in read.connection.execute(select(agent_keys).order_by(agent_keys.c.created_at)):
+        found.setdefault(row.agent, []).append(KeyInfo(row.id, row.created_at, row.revoked_at))
+    rows = read.connection.execute(select(agents).order_by(agents.c.name))
+    return [
+        AgentInfo(row.name, row.signed_approval, row.webhook_url, row.created_at, found.get(row.name, []))
+        for row in rows
+    ]
+
+
+def list_reviewers(read: Read) -> list[ReviewerInfo]:
+    """Every reviewer and their tokens, revoked ones too."""
+    found: dict[str, list[KeyInfo]] = {}
+    for row in read.connection.execute(select(reviewer_tokens).order_by(reviewer_tokens.c.created_at)):
+        found.setdefault(row.reviewer, []).append(KeyInfo(row.id, row.created_at, row.revoked_at))
+    rows = read.connection.execute(select(reviewers).order_by(reviewers.c.name))
+    return [ReviewerInfo(row.name, row.created_at, found.get(row.name, [])) for row in rows]
+
+
+def revoke_agent(write: Write, which: str) -> int:
+    """Revoke one key by its id, or every key of an agent by its name.
+
+    Returns:
+        How many keys were revoked.
+
+    Raises:
+        NotFound: If there is no such key or agent.
+        Conflict: If they were revoked before.
+    """
+    return _revoke(write, agent_keys, agent_keys.c.agent, which)
+
+
+def revoke_reviewer(write: Write, which: str) -> int:
+    """Revoke one token by its id, or every token of a reviewer by name; as `revoke_agent`."""
+    return _revoke(write, reviewer_tokens, reviewer_tokens.c.reviewer, which)
+
+
+def _revoke(write: Write, table: Any, owner: Any, which: str) -> int:
+    mine = or_(table.c.id == which, owner == which)
+    if write.connection.execute(select(table.c.id).where(mine).limit(1)).one_or_none() is None:
+        raise NotFound(f"There is no key and no name {which!r}.")
+    done = write.connection.execute(
+        update(table).where(mine, table.c.revoked_at.is_(None)).values(revoked_at=write.now)
+    ).rowcount
+    if not done:
+        raise Conflict(f"{which!r} was revoked before.")
+    return done

@@ -1,0 +1,257 @@
+"""What reviewers see and do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, insert, or_, select
+
+from stacksona_adapters.protocol.canonical import action_digest
+from stacksona_adapters.protocol.decisions import Decision, Outcome, Status
+from stacksona_adapters.protocol.reviews import Folder, Note, Review, ReviewDetail, ReviewPage
+from stacksona_adapters.server.service import decisions, permissions, records
+from stacksona_adapters.server.service.edits import check_edit
+from stacksona_adapters.server.service.errors import Conflict, invalid
+from stacksona_adapters.server.store import tables
+from stacksona_adapters.server.store.tables import agents, notes
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Row, Select
+
+    from stacksona_adapters.protocol.reviews import DecideRequest
+    from stacksona_adapters.server.service.context import Read, Write
+
+_table = tables.decisions
+
+PAGE = 50
+"""How many reviews a page has when the caller does not say."""
+
+MOST = 200
+"""The most reviews on a page."""
+
+_OLDEST_FIRST = (Folder.NEW, Folder.REVIEWING, Folder.UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Which part of a listing: after which row (`next` of the page before), and how many."""
+
+    after: str | None = None
+    limit: int = PAGE
+
+
+def in_folder(folder: Folder) -> ColumnElement[bool]:
+    """The condition that puts a decision into a folder."""
+    pending = _table.c.status == Status.PENDING_REVIEW.value
+    conditions: dict[Folder, ColumnElement[bool]] = {
+        Folder.NEW: and_(pending, _table.c.claimed_by.is_(None)),
+        Folder.REVIEWING: and_(pending, _table.c.claimed_by.is_not(None)),
+        Folder.APPROVED: _table.c.status == Status.APPROVED.value,
+        Folder.REJECTED: _table.c.status == Status.REJECTED.value,
+        Folder.SENT_BACK: _table.c.status == Status.REVISE.value,
+        Folder.EXPIRED: or_(_table.c.status == Status.EXPIRED.value, _table.c.status == Status.CANCELLED.value),
+        Folder.UNKNOWN: _table.c.outcome == Outcome.UNKNOWN.value,
+    }
+    return conditions[folder]
+
+
+def listing(read: Read, folder: Folder | None, page: Page) -> ReviewPage:
+    """A page of reviews: what waits for somebody oldest first, all else newest first.
+
+    Raises:
+        Invalid: If the page's cursor is not one of this listing's.
+    """
+    query = select(_table)
+    if folder is not None:
+        query = query.where(in_folder(folder))
+    rows = read.connection.execute(_cut(query, page, oldest_first=folder in _OLDEST_FIRST)).all()
+    more = len(rows) > page.limit
+    shown = rows[: page.limit]
+    return ReviewPage(reviews=[review(row) for row in shown], next=str(shown[-1].number) if more else None)
+
+
+def _cut(query: Select[Any], page: Page, *, oldest_first: bool) -> Select[Any]:
+    number = _table.c.number
+    if page.after is not None:
+        if not page.after.isascii() or not page.after.isdigit() or len(page.after) > 18:
+            raise invalid("/cursor", "is not the `next` of an earlier page")
+        query = query.where(number > int(page.after) if oldest_first else number < int(page.after))
+    return query.order_by(number if oldest_first else number.desc()).limit(page.limit + 1)
+
+
+def _review_fields(row: Row[Any]) -> dict[str, Any]:
+    asked = decisions.read_request(row)
+    return {
+        "decision_id": row.decision_id,
+        "thread_id": row.thread_id,
+        "task_id": row.task_id,
+        "agent": row.label,
+        "action": row.action,
+        "subject": asked.subject,
+        "risk": asked.risk,
+        "risk_reason": asked.risk_reason,
+        "summary": asked.summary,
+        "arguments": asked.arguments,
+        "redacted": asked.redacted,
+        "status": row.status,
+        "created_at": row.created_at,
+        "expires_at": row.expires_at,
+        "decided_at": row.decided_at,
+        "reviewer_id": row.reviewer_id,
+        "message": row.message,
+        "claimed_by": row.claimed_by,
+        "consumed_at": row.consumed_at,
+        "outcome": row.outcome,
+        "action_digest": row.action_digest,
+    }
+
+
+def review(row: Row[Any]) -> Review:
+    """A row as an entry of the list."""
+    return Review(**_review_fields(row))
+
+
+def detail(read: Read, decision_id: str) -> ReviewDetail:
+    """A request with all that a reviewer may want to see.
+
+    Raises:
+        NotFound: If there is no such decision.
+    """
+    row = decisions.get(read, decision_id)
+    asked = decisions.read_request(row)
+    query = select(notes).where(notes.c.decision_id == row.decision_id).order_by(notes.c.number)
+    said = [Note(at=n.at, reviewer_id=n.reviewer_id, text=n.text) for n in read.connection.execute(query)]
+    return ReviewDetail(
+        **_review_fields(row),
+        context=asked.context,
+        preview=asked.preview,
+        timeline=records.timeline(read, row.agent, row.task_id),
+        notes=said,
+        revises=asked.revises,
+        rule=json.loads(row.rule) if row.rule is not None else None,
+        edited_arguments=json.loads(row.edited_arguments) if row.edited_arguments is not None else None,
+        arguments_schema=asked.arguments_schema,
+        audit_hash=row.audit_hash,
+    )
+
+
+_STATUS = {"approve": Status.APPROVED, "reject": Status.REJECTED, "revise": Status.REVISE}
+
+
+def check(read: Read, decision_id: str, asked: DecideRequest) -> str:
+    """All of a reviewer's decision that takes time: the edited arguments against the tool's schema.
+
+    Returns:
+        The digest of the version that was checked, for `decide`.
+
+    Raises:
+        NotFound: If there is no such decision.
+        Invalid: If the edited arguments do not fit.
+    """
+    row = decisions.get(read, decision_id)
+    if asked.arguments is None:
+        return asked.action_digest or row.action_digest
+    if asked.outcome != "approve":
+        raise invalid("/arguments", "can be changed only with outcome approve")
+    if row.status == Status.PENDING_REVIEW.value:
+        records.canonical(asked.arguments)
+        check_edit(decisions.read_request(row), asked.arguments)
+    return asked.action_digest or row.action_digest
+
+
+def decide(write: Write, reviewer: str, decision_id: str, asked: DecideRequest, seen: str) -> Decision:
+    """A reviewer decides; the first one wins.
+
+    Args:
+        write: The transaction.
+        reviewer: Who decides.
+        decision_id: The decision.
+        asked: The outcome.
+        seen: The digest of the version that the reviewer saw (`check`).
+
+    Raises:
+        NotFound: If there is no such decision.
+        Conflict: If it was decided before, its time is over, or it was changed since.
+    """
+    row = decisions.get(write, decision_id)
+    if row.status != Status.PENDING_REVIEW.value:
+        by = f" by {row.reviewer_id}" if row.reviewer_id else ""
+        raise Conflict(f"It was decided before: {row.status}{by}.", **decisions.standing(row))
+    if decisions.overdue(row, write.now):
+        raise Conflict("Its time is over.", **{**decisions.standing(row), "decision_status": Status.EXPIRED.value})
+    if seen != row.action_digest:
+        raise Conflict("The agent changed the request since you saw it; look at it again.", **decisions.standing(row))
+    status = _STATUS[asked.outcome]
+    values: dict[str, Any] = {"status": status.value, "reviewer_id": reviewer, "decided_at": write.now}
+    values["message"] = asked.message
+    if asked.arguments is not None:
+        values |= _edited(row, asked.arguments)
+    if status is Status.APPROVED and _signs(write, row.agent):
+        digest = values.get("action_digest", row.action_digest)
+        values |= permissions.signed(write, row.decision_id, digest, row.expires_at)
+    said = {"by": reviewer, "message": asked.message, "arguments": asked.arguments}
+    now = decisions.change(write, row, f"decision.{status.value}", values, said)
+    return decisions.answer(write, now, token=False)
+
+
+def _edited(row: Row[Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    request = decisions.read_request(row)
+    digest = action_digest(request.agent or request.agent_id, request.action, request.subject, arguments)
+    return {"edited_arguments": json.dumps(arguments), "action_digest": digest}
+
+
+def _signs(read: Read, agent: str) -> bool:
+    return bool(read.connection.execute(select(agents.c.signed_approval).where(agents.c.name == agent)).scalar())
+
+
+def add_note(write: Write, reviewer: str, decision_id: str, text: str) -> Note:
+    """Save a note on a request."""
+    row = decisions.get(write, decision_id)
+    values = {"decision_id": row.decision_id, "at": write.now, "reviewer_id": reviewer, "text": text}
+    write.connection.execute(insert(notes), values)
+    said = {"decision_id": row.decision_id, "by": reviewer, "text": text}
+    records.append(write, row.agent, row.task_id, "review.noted", said)
+    return Note(at=write.now, reviewer_id=reviewer, text=text)
+
+
+def claim(write: Write, reviewer: str, decision_id: str, *, release: bool = False) -> Review:
+    """Say that somebody looks at a request, or does no longer. It keeps nobody from deciding.
+
+    Raises:
+        NotFound: If there is no such decision.
+        Conflict: If it was decided before, or somebody else looks at it.
+    """
+    row = decisions.get(write, decision_id)
+    if row.status != Status.PENDING_REVIEW.value:
+        raise Conflict(f"It was decided before: {row.status}.", **decisions.standing(row))
+    if row.claimed_by not in (None, reviewer) and not release:
+        raise Conflict(f"{row.claimed_by} reviews it.", claimed_by=row.claimed_by)
+    holder = None if release else reviewer
+    if row.claimed_by == holder:
+        return review(row)
+    kind = "review.released" if release else "review.claimed"
+    return review(decisions.change(write, row, kind, {"claimed_by": holder}, {"by": reviewer}))
+
+
+def export(write: Write, reviewer: str, decision_id: str) -> dict[str, Any]:
+    """A request's whole history; that it was exported is a part of it."""
+    row = decisions.get(write, decision_id)
+    said = {"decision_id": row.decision_id, "by": reviewer}
+    records.append(write, row.agent, row.task_id, "review.exported", said)
+    whole = detail(write, row.decision_id)
+    by = {"exported_at": records.rfc3339(write.now), "exported_by": reviewer}
+    return {**by, "review": whole.model_dump(mode="json"), "records": chain(write, row.agent, row.task_id)}
+
+
+def chain(read: Read, agent: str, task_id: str) -> list[dict[str, Any]]:
+    """A task's records with all that is needed to check their hashes."""
+    table = tables.records
+    query = select(table).where(table.c.agent == agent, table.c.task_id == task_id).order_by(table.c.seq)
+    prev, listed = records.GENESIS, []
+    for row in read.connection.execute(query):
+        told = {"seq": row.seq, "task": row.task_id, "at": row.at, "kind": row.kind, "prev": prev}
+        listed.append({**told, "payload": records.canonical_value(row.payload), "hash": row.hash})
+        prev = row.hash
+    return listed

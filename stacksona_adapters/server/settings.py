@@ -1,0 +1,81 @@
+"""How a gate is set up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from platformdirs import user_data_path
+
+from stacksona_adapters.errors import ConfigurationError
+from stacksona_adapters.server.clock import Clock, SystemClock
+
+_POSTGRES = ("postgresql://", "postgres://", "postgresql+psycopg://")
+
+
+def default_db() -> str:
+    """The file that a gate uses when it is told nothing: one in the platform's data directory."""
+    return f"sqlite:///{user_data_path('stacksona', appauthor=False) / 'gate.db'}"
+
+
+def database_url(value: str | Path) -> str:
+    """The URL that SQLAlchemy takes.
+
+    Args:
+        value: `postgresql://...`, `sqlite:///FILE`, or the bare path of a file.
+
+    Raises:
+        ConfigurationError: For another scheme, and for SQLite without a file.
+    """
+    text = str(value)
+    for prefix in _POSTGRES:
+        if text.startswith(prefix):
+            return "postgresql+psycopg://" + text.removeprefix(prefix)
+    if "://" in text and not text.startswith("sqlite:///"):
+        raise ConfigurationError(
+            f"The gate cannot use the database {text.split('://')[0]}://...: give postgresql://HOST/NAME, "
+            "sqlite:///FILE or the path of a file."
+        )
+    path = text.removeprefix("sqlite:///")
+    if path in ("", ":memory:"):
+        raise ConfigurationError("The gate keeps its data in a file: give its path instead of an in-memory database.")
+    return f"sqlite:///{Path(path).expanduser().absolute()}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """How a gate is set up.
+
+    Attributes:
+        db_url: `postgresql://...`, `sqlite:///FILE` or the path of a file.
+        host: The address to listen on.
+        port: The port; 0 takes a free one.
+        clock: Tells the time.
+        max_body: The longest request body, in bytes.
+        tenant_id: Stands in webhooks.
+        approval_lifetime: How long a signed approval can be used.
+        poll_interval: Seconds between looks at the database for changes whose notification was missed.
+        sweep_interval: Seconds between looks for requests whose time is over.
+        heartbeat: Seconds between comment lines in a stream (the wire contract allows 15).
+        history: How many changes a stream can resume over.
+        shutdown_timeout: Seconds that running requests get when the gate stops.
+    """
+
+    db_url: str | Path = field(default_factory=default_db)
+    host: str = "127.0.0.1"
+    port: int = 8787
+    clock: Clock = field(default_factory=SystemClock)
+    max_body: int = 1024 * 1024
+    tenant_id: str = "default"
+    approval_lifetime: timedelta = timedelta(days=7)
+    poll_interval: float = 2.0
+    sweep_interval: float = 1.0
+    heartbeat: float = 10.0
+    history: int = 10_000
+    shutdown_timeout: float = 10.0
+
+    @property
+    def database(self) -> str:
+        """`db_url` as SQLAlchemy takes it."""
+        return database_url(self.db_url)

@@ -1,0 +1,1 @@
+"""Where the gate keeps its data: tables, the one writer, and all that differs between SQLite and PostgreSQL."""
