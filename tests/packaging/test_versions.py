@@ -93,7 +93,7 @@ def test_every_framework_has_an_extra_and_tested_versions() -> None:
 def missing_companions(name: str, root: Path) -> list[str]:
     """What an adapter lacks of its test, its page and its example."""
     test = [root / "tests" / "adapters" / place for place in (f"test_{name}.py", f"{name}/__init__.py")]
-    page = root / "docs" / "adapters" / f"{name}.md"
+    page = root / "docs" / f"{name}.md"
     example = root / "examples" / f"{name}_refund.py"
     lacking = [] if any(each.exists() for each in test) else [str(test[0].relative_to(root))]
     return lacking + [str(each.relative_to(root)) for each in (page, example) if not each.exists()]
@@ -108,7 +108,7 @@ def test_incomplete_adapter_is_noticed(tmp_path: Path) -> None:
     """The rule names what is not there."""
     assert missing_companions("ag2", tmp_path) == [
         "tests/adapters/test_ag2.py",
-        "docs/adapters/ag2.md",
+        "docs/ag2.md",
         "examples/ag2_refund.py",
     ]
 
