@@ -53,7 +53,10 @@ def listen(settings: ServerSettings) -> socket.socket:
         OSError: If the port is taken or the address not this machine's.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    bound = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    # asyncio switches Nagle's algorithm off only for sockets made with IPPROTO_TCP; without this an answer takes 40 ms.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return bound
 
 
 def url_of(bound: socket.socket) -> str:

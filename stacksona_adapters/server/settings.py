@@ -34,7 +34,7 @@ def database_url(value: str | Path) -> str:
             return "postgresql+psycopg://" + text.removeprefix(prefix)
     if "://" in text and not text.startswith("sqlite:///"):
         raise ConfigurationError(
-            f"The gate cannot use the database {text.split('://')[0]}://...: give postgresql://HOST/NAME, "
+            f"The gate cannot use the database {text.partition('://')[0]}://...: give postgresql://HOST/NAME, "
             "sqlite:///FILE or the path of a file."
         )
     path = text.removeprefix("sqlite:///")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 
-async def healthz(request: Request) -> Response:  # noqa: ARG001
+async def healthz(request: Request) -> Response:
     """Whether the process answers."""
     return answer({"status": "ok"})
 

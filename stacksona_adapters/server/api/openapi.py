@@ -26,7 +26,7 @@ def describe(document: dict[str, Any], endpoints: Sequence[Endpoint]) -> dict[st
         document: The document that FastAPI made.
         endpoints: The routes that FastAPI does not know.
     """
-    models = {Problem, Decision, *(e.body for e in endpoints if e.body is not None)}
+    models: set[type[BaseModel]] = {Problem, Decision, *(e.body for e in endpoints if e.body is not None)}
     models |= {m for e in endpoints for m in e.answers.values() if issubclass(m, BaseModel)}
     ordered = sorted(models, key=lambda model: model.__name__)
     _, schemas = models_json_schema([(model, "validation") for model in ordered], ref_template=_REF)

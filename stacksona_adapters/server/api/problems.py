@@ -58,7 +58,7 @@ def unavailable(detail: str) -> Response:
     return problem(503, detail, headers={"Retry-After": "1"})
 
 
-async def _on_refusal(request: Request, error: Exception) -> Response:  # noqa: ARG001
+async def _on_refusal(request: Request, error: Exception) -> Response:
     return of_refusal(error) if isinstance(error, errors.Refusal) else problem(500)
 
 
@@ -69,11 +69,11 @@ async def _on_http(request: Request, error: Exception) -> Response:
     return problem(error.status_code, said.get(error.status_code, error.detail), headers=error.headers)
 
 
-async def _on_unavailable(request: Request, error: Exception) -> Response:  # noqa: ARG001
+async def _on_unavailable(request: Request, error: Exception) -> Response:
     return unavailable(f"The gate cannot answer now: {error}.")
 
 
-async def _on_bug(request: Request, error: Exception) -> Response:  # noqa: ARG001
+async def _on_bug(request: Request, error: Exception) -> Response:
     return problem(500, "The gate made a mistake; its log says which.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
@@ -57,8 +58,9 @@ async def _events(gate: Served, key: str, agent: str, first: bytes, cursor: int)
     with gate.changes.waiting(f"agent:{agent}") as changed:
         while not gate.changes.closing:
             changed.clear()
-            found = await gate.read(lambda read, after=cursor: _read(read, key, after))
-            for cursor, event in found:
+            found = await gate.read(partial(_read, key=key, after=cursor))
+            for at, event in found:
+                cursor = at
                 yield event
             if len(found) < _CHUNK and not await wait_for(changed, gate.gate.settings.heartbeat):
                 yield encode_comment()

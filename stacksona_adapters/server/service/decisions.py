@@ -126,7 +126,6 @@ def _record_request(write: Write, row: dict[str, Any], asked: GateRequest, rule:
 
 def expiry(now: datetime, seconds: float | None) -> datetime | None:
     """When something ends that lasts for `seconds`."""
-
     return None if seconds is None else now + timedelta(seconds=seconds)
 
 

@@ -1,4 +1,4 @@
-"""Checks a reviewer's edited arguments against the tool's JSON schema, which comes from the agent and is not trusted."""
+"""Checks edited arguments against the tool's JSON schema, which comes from the agent and is not trusted."""
 
 from __future__ import annotations
 

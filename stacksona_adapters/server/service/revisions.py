@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from stacksona_adapters.protocol.decisions import Status
-from stacksona_adapters.protocol.requests import Risk
+from stacksona_adapters.protocol.requests import GateRequest, Risk
 from stacksona_adapters.server.service import decisions, rules
 from stacksona_adapters.server.service.errors import Conflict, Invalid, NotFound, invalid
 from stacksona_adapters.server.service.pointers import join
@@ -58,7 +58,7 @@ def revise(write: Write, agent: Agent, task_id: str, event: AgentEvent) -> None:
         updated["redacted"] = []
     elif asked.get("redacted"):
         updated["action_digest"] = row.action_digest
-    request = decisions.GateRequest.model_validate(updated)
+    request = GateRequest.model_validate(updated)
     values: dict[str, Any] = {
         "request": request.model_dump_json(exclude_none=True),
         "risk": request.risk.value,

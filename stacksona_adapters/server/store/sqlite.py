@@ -42,7 +42,7 @@ class SqliteBackend:
         """SQLite cannot tell another process; that one looks by itself."""
 
     @contextmanager
-    def listen(self, wake: Callable[[], None]) -> Iterator[None]:  # noqa: ARG002
+    def listen(self, wake: Callable[[], None]) -> Iterator[None]:
         """SQLite tells nothing."""
         yield
 
@@ -56,7 +56,7 @@ def _engine(url: str, begin: str) -> Engine:
     engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False}, pool_size=8)
 
     @event.listens_for(engine, "connect")
-    def connect(connection: sqlite3.Connection, record: Any) -> None:  # noqa: ARG001
+    def connect(connection: sqlite3.Connection, record: Any) -> None:
         connection.isolation_level = None  # the driver would begin transactions by itself, and too late
         _set_wal(connection)
         # FULL: a commit that was answered survives a power cut, which WAL's default NORMAL does not promise.

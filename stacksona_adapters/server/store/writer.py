@@ -119,7 +119,7 @@ class Writer:
                     _run_job(job, batch)
                 if batch.changed:
                     self._backend.notify(connection)
-        except BaseException as error:  # noqa: BLE001 - the jobs' callers get it; the thread has to go on
+        except BaseException as error:
             if not isinstance(error, SQLAlchemyError):
                 log.exception("a batch of writes failed")
             for job in jobs:
