@@ -48,6 +48,7 @@ from stacksona_adapters.gating.prepare import (
     gate_request,
     request_key,
     task_create,
+    wire_digest,
 )
 from stacksona_adapters.protocol.canonical import idempotency_key
 from stacksona_adapters.protocol.decisions import Decision, Outcome, Status
@@ -126,7 +127,7 @@ def ask(terms: Terms, action: Action) -> Flow[Asked]:
         decision=Decision(status=Status.PENDING_REVIEW, task_id=task.task_id),
         task=task,
         digest=digest_of(action),
-        wire_digest=terms.dialect.digest(request),
+        wire_digest=wire_digest(terms, action, action.arguments),
         redacted=tuple(request.redacted),
         attempt=action.attempt_id or uuid.uuid4().hex,
     )
@@ -253,10 +254,9 @@ def take(terms: Terms, approval: Approval, running: Any) -> Flow[None]:
         GateError: If the gate cannot be asked.
     """
     asked = approval.asked
-    check_running(asked, approval.arguments, running)
+    digest = check_running(terms, asked, approval.arguments, running)
     if asked.decision.consumed_by is not None and asked.decision.consumed_by == asked.attempt:
         return  # an allow that the gate took for us together with its answer
-    digest = asked.decision.action_digest or asked.wire_digest
     call = terms.dialect.take(asked.decision, digest, asked.attempt)
     result = TakeResult(Take.NOT_SERVED) if call is None else (yield from Send(call).ask())
     if result.kind is Take.NOT_SERVED and asked.decision.action_digest is None:

@@ -124,6 +124,12 @@ def gate_request(terms: Terms, action: Action, task: TaskRef) -> GateRequest:
     )
 
 
+def wire_digest(terms: Terms, action: Action, arguments: Mapping[str, Any]) -> str:
+    """The digest that the gate holds for an action with these arguments: of the full ones, or of what it was shown."""
+    seen = arguments if terms.dialect.sends_digest else terms.redaction.apply(arguments).value
+    return digest_of(action, seen)
+
+
 def request_key(action: Action) -> str:
     """The idempotency key of a request: the caller's, else from agent, run, call id and digest."""
     if action.idempotency_key:
@@ -167,8 +173,12 @@ def approved_arguments(asked: Asked, validate: Validate | None) -> dict[str, Any
     return dict(checked)
 
 
-def check_running(asked: Asked, approved: Mapping[str, Any], running: Any) -> None:
+def check_running(terms: Terms, asked: Asked, approved: Mapping[str, Any], running: Any) -> str:
     """Compare what is about to run with what may run.
+
+    Returns:
+        The digest to take the permission with, computed from what is about to run (where a reviewer edited: of the edit
+        as the gate sent it, which what runs was compared with).
 
     Raises:
         ActionMismatch: If they differ.
@@ -176,3 +186,6 @@ def check_running(asked: Asked, approved: Mapping[str, Any], running: Any) -> No
     about = make_action(asked.action.name, running).arguments
     if digest_of(asked.action, about) != digest_of(asked.action, approved):
         raise ActionMismatch(asked.action.name, asked.decision, "the arguments changed after the decision")
+    if asked.decision.arguments is not None:
+        return digest_of(asked.action, asked.decision.arguments)
+    return wire_digest(terms, asked.action, about)

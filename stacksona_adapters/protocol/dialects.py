@@ -11,7 +11,6 @@ from urllib.parse import quote, urlsplit
 from stacksona_adapters.errors import ConfigurationError, GateProtocolError, GateRequestRefused
 from stacksona_adapters.protocol.answers import read_agent, read_v1
 from stacksona_adapters.protocol.calls import Answer, Call, json_object, raise_for_status, read_model, read_nothing
-from stacksona_adapters.protocol.canonical import action_digest
 from stacksona_adapters.protocol.decisions import Decision, Outcome
 from stacksona_adapters.protocol.requests import (
     ATTEMPT_HEADER,
@@ -63,8 +62,9 @@ class Dialect(Protocol):
     def event(self, event: TaskEvent, key: str) -> Call[None]:
         """Report an event."""
 
-    def digest(self, request: GateRequest) -> str:
-        """The digest that the gate will hold for a request."""
+    @property
+    def sends_digest(self) -> bool:
+        """Whether a request carries the digest of its full arguments; else the gate digests what it was shown."""
 
     def request(self, request: GateRequest, key: str, attempt: str) -> Call[Decision]:
         """Ask for a decision."""
@@ -102,6 +102,7 @@ class V1Dialect:
     """`POST /v1/...` (wire contract, section 2)."""
 
     name = "v1"
+    sends_digest = True
 
     def create_task(self, task: TaskCreate, key: str) -> Call[TaskCreated]:
         """`POST /v1/tasks`."""
@@ -116,10 +117,6 @@ class V1Dialect:
         """`POST /v1/tasks/{task_id}/events`."""
         path = _path("v1", "tasks", event.task_id, "events")
         return Call("POST", path, read_nothing, event.model_dump(mode="json"), idempotency_key=key)
-
-    def digest(self, request: GateRequest) -> str:
-        """The digest over the full arguments, which the request carries."""
-        return request.action_digest or ""
 
     def request(self, request: GateRequest, key: str, attempt: str) -> Call[Decision]:
         """`POST /v1/gate/decision`."""
@@ -162,6 +159,7 @@ class AgentDialect:
     """`POST /api/agent/...` (wire contract, section 3); sends only the fields that the contract gives."""
 
     name = "agent"
+    sends_digest = False
 
     def create_task(self, task: TaskCreate, key: str) -> Call[TaskCreated] | None:
         """A task needs no creating here."""
@@ -177,10 +175,6 @@ class AgentDialect:
         }
         path = _path("api", "agent", "tasks", event.task_id, "events")
         return Call("POST", path, read_nothing, body, idempotency_key=key)
-
-    def digest(self, request: GateRequest) -> str:
-        """The digest over the arguments as sent, which the gate computes by itself."""
-        return action_digest(request.agent or request.agent_id, request.action, request.subject, request.arguments)
 
     def request(self, request: GateRequest, key: str, attempt: str) -> Call[Decision]:
         """`POST /api/agent/tasks/{taskID}/requests`."""

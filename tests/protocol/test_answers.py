@@ -117,7 +117,9 @@ def test_every_status_has_its_transitions() -> None:
     """The table knows every status, and nothing leaves a refusal."""
     assert set(TRANSITIONS) == set(Status)
     assert all(not TRANSITIONS[status] for status in (Status.REJECT, Status.REJECTED, Status.REVISE, Status.EXPIRED))
-    assert all(not target.executes or source is Status.PENDING_REVIEW for source in Status for target in TRANSITIONS[source])
+    assert all(
+        not target.executes or source is Status.PENDING_REVIEW for source in Status for target in TRANSITIONS[source]
+    )
 
 
 @pytest.mark.parametrize("status", list(Status))

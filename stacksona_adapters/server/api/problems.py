@@ -39,7 +39,7 @@ def problem(
 ) -> Response:
     """An answer with problem details."""
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    content = json.dumps({**(facts or {}), **body}).encode()
+    content = json.dumps({**body, **(facts or {})}).encode()
     return Response(content, status, dict(headers or {}), media_type=PROBLEM_JSON)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, insert, select
 
@@ -42,6 +43,14 @@ class Once:
     body_hash: str
 
 
+def reused(answer: dict[str, Any]) -> Invalid:
+    """The refusal of a key that came before with another body; it names what was made then (ours)."""
+    refusal = Invalid("This Idempotency-Key was used for another body; use a new key for a new request.")
+    made = {name: answer[name] for name in ("decision_id", "task_id") if answer.get(name)}
+    refusal.facts.update(type="urn:stacksona:idempotency-key-reused", **made)
+    return refusal
+
+
 def once(write: Write, name: Once | None, act: Callable[[Write], Stored]) -> Stored:
     """Act, unless the same call was answered before; the answer is kept in the same transaction as the effect.
 
@@ -56,7 +65,7 @@ def once(write: Write, name: Once | None, act: Callable[[Write], Stored]) -> Sto
     row = write.connection.execute(_FIND, of).one_or_none()
     if row is not None:
         if row.body_hash != name.body_hash:
-            raise Invalid("This Idempotency-Key was used for another body; use a new key for a new request.")
+            raise reused(json.loads(row.answer))
         return Stored(row.status, row.answer, replayed=True)
     answer = act(write)
     row_values = {**of, "body_hash": name.body_hash, "status": answer.status, "answer": answer.text}
