@@ -1,0 +1,146 @@
+"""`stacksona doctor`: is everything here fit to run a gate, an agent, a review."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from stacksona_adapters._extras import extra
+from stacksona_adapters.cli.database import opened, settings_for, shown_url
+from stacksona_adapters.cli.options import AsJson, Db, Token, Url
+from stacksona_adapters.cli.output import Failed, say, say_json
+from stacksona_adapters.client.exchange import Attempt, drive, exchange
+from stacksona_adapters.client.reviews import ReviewerClient
+from stacksona_adapters.client.settings import Timeouts, load_settings
+from stacksona_adapters.client.transport import Transport
+from stacksona_adapters.errors import ConfigurationError, MissingExtra, StacksonaError
+from stacksona_adapters.protocol.calls import Answer, Call, raise_for_status
+
+_PATIENCE = Timeouts(connect=3, read=5, write=5, total=5)
+_MARKS = {"ok": "ok  ", "problem": "BAD ", "absent": "-   "}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found: `absent` is something that is not set up and need not be."""
+
+    what: str
+    state: Literal["ok", "problem", "absent"]
+    detail: str
+
+
+ApiKey = Annotated[
+    str | None,
+    typer.Option("--api-key", envvar="STACKSONA_API_KEY", help="An agent's key (sg_...).", show_default=False),
+]
+
+
+def doctor(
+    db: Db = None, url: Url = None, token: Token = None, api_key: ApiKey = None, as_json: AsJson = False
+) -> None:
+    """Check versions, database, gate, key and token; exit 1 where something would not work."""
+    found = [*_versions(), *_database(db), *_gate(url, token, api_key)]
+    problems = [finding for finding in found if finding.state == "problem"]
+    if as_json:
+        say_json({"ok": not problems, "checks": [asdict(finding) for finding in found]})
+    else:
+        width = max(len(finding.what) for finding in found)
+        say(*(f"{_MARKS[finding.state]}{finding.what:<{width}}  {finding.detail}" for finding in found))
+    if problems:
+        raise Failed(f"{len(problems)} of {len(found)} checks found a problem: {', '.join(p.what for p in problems)}.")
+
+
+def _versions() -> Iterator[Finding]:
+    package = metadata.version("stacksona-adapters")
+    yield Finding("stacksona-adapters", "ok", f"{package} on Python {platform.python_version()}")
+    for name in sorted(metadata.metadata("stacksona-adapters").get_all("Provides-Extra") or []):
+        if name != "all":
+            yield _extra(name)
+
+
+def _extra(name: str) -> Finding:
+    try:
+        with extra(name):
+            return Finding(f"extra {name}", "ok", "installed, and in a supported version")
+    except MissingExtra as error:
+        return Finding(f"extra {name}", "absent", str(error))
+    except ConfigurationError as error:
+        return Finding(f"extra {name}", "problem", str(error))
+
+
+def _database(db: str | None) -> Iterator[Finding]:
+    try:
+        url = settings_for(db).database
+    except ConfigurationError as error:
+        yield Finding("database", "problem", str(error))
+        return
+    path = Path(url.removeprefix("sqlite:///"))
+    if url.startswith("sqlite:///") and not path.exists():
+        yield Finding("database", "absent", f"{path} does not exist yet; `stacksona serve` makes it")
+        return
+    if url.startswith("sqlite:///") and not os.access(path, os.R_OK | os.W_OK):
+        yield Finding("database", "problem", f"{path} cannot be read and written by this user")
+        return
+    try:
+        with opened(db) as service:
+            agents, rules = len(service.list_agents()), len(service.list_rules())
+    except StacksonaError as error:
+        yield Finding("database", "problem", str(error))
+    else:
+        yield Finding("database", "ok", f"{shown_url(url)}: {agents} agents, {rules} rules")
+
+
+def _gate(url: str | None, token: str | None, api_key: str | None) -> Iterator[Finding]:
+    if not url:
+        yield Finding("gate", "absent", "no --url and no STACKSONA_GATE_URL")
+        return
+    ready = _asks(url, api_key or "none", Call("GET", "/readyz", raise_for_status), "gate", f"{url} is ready")
+    yield ready
+    if ready.state == "problem":
+        return
+    if api_key:
+        # An unknown decision is a 404 for a key that the gate knows.
+        probe: Call[None] = Call("GET", "/v1/gate/decision/none", _known_key)
+        yield _asks(url, api_key, probe, "agent key", "the gate knows it")
+    else:
+        yield Finding("agent key", "absent", "no --api-key and no STACKSONA_API_KEY")
+    yield _reviewer(url, token)
+
+
+def _known_key(answer: Answer) -> None:
+    if answer.status_code != 404:
+        raise_for_status(answer)
+
+
+def _asks(url: str, key: str, call: Call[None], what: str, fine: str) -> Finding:
+    try:
+        settings = load_settings(url, key, "v1", _PATIENCE)
+        transport = Transport(settings)
+        try:
+            drive(
+                exchange(call, settings),
+                lambda effect: transport.once(effect.call, effect.seconds, {}) if isinstance(effect, Attempt) else None,
+            )
+        finally:
+            transport.close()
+    except StacksonaError as error:
+        return Finding(what, "problem", str(error))
+    return Finding(what, "ok", fine)
+
+
+def _reviewer(url: str, token: str | None) -> Finding:
+    if not token:
+        return Finding("reviewer token", "absent", "no --token and no STACKSONA_REVIEWER_TOKEN")
+    try:
+        with ReviewerClient(url, token, timeouts=_PATIENCE) as client:
+            waiting = sum(1 for _ in client.reviews())
+    except StacksonaError as error:
+        return Finding("reviewer token", "problem", str(error))
+    return Finding("reviewer token", "ok", f"the gate knows it; {waiting} requests are new")

@@ -1,0 +1,113 @@
+"""`stacksona agent ...` and `stacksona reviewer ...`: who may ask and who may decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stacksona_adapters.cli.database import opened
+from stacksona_adapters.cli.options import AsJson, Db
+from stacksona_adapters.cli.output import say, say_json, show_table, table
+
+if TYPE_CHECKING:
+    from stacksona_adapters.server.service.keys import KeyInfo
+
+agents = typer.Typer(no_args_is_help=True, help="Agents and their keys (sg_...).")
+reviewers = typer.Typer(no_args_is_help=True, help="Reviewers and their tokens (sr_...).")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="1 to 200 printable characters.")]
+Which = Annotated[str, typer.Argument(metavar="ID|NAME", help="One key by its id, or a name for all of its keys.")]
+Webhook = Annotated[str | None, typer.Option("--webhook", metavar="URL", help="Where decisions are sent to.")]
+Signed = Annotated[
+    bool | None,
+    typer.Option(
+        "--signed-approval/--no-signed-approval", help="An approval comes with a one-time token.", show_default=False
+    ),
+]
+
+
+@agents.command("add")
+def add_agent(
+    name: Name, signed_approval: Signed = None, webhook: Webhook = None, db: Db = None, as_json: AsJson = False
+) -> None:
+    """Make a key for an agent, new or known. The key is shown this once."""
+    with opened(db) as service:
+        made = service.add_agent(name, signed_approval=signed_approval, webhook=webhook)
+    secret = {"webhook_secret": made.webhook_secret} if webhook is not None else {}
+    if as_json:
+        say_json({"agent": made.agent, "key": made.key, **secret})
+        return
+    say(f"Key of the agent {made.agent} (shown this once):", f"  {made.key}")
+    if secret:
+        say("Secret of its webhook, for checking signatures:", f"  {made.webhook_secret}")
+
+
+@agents.command("list")
+def list_agents(db: Db = None, as_json: AsJson = False) -> None:
+    """List agents and their keys; the keys themselves are not kept."""
+    with opened(db) as service:
+        found = service.list_agents()
+    if as_json:
+        say_json({"agents": found})
+        return
+    extra = {each.name: (_yes(each.signed_approval), each.webhook_url) for each in found}
+    rows = [(name, *key, *extra[name]) for name, key in _lines((each.name, each.keys) for each in found)]
+    _listing(("Agent", "Key*", "Made*", "Revoked*", "Signed approval", "Webhook"), rows, "No agents yet.")
+
+
+@agents.command("revoke")
+def revoke_agent(which: Which, db: Db = None) -> None:
+    """Revoke a key, or all keys of an agent, at once."""
+    with opened(db) as service:
+        done = service.revoke_agent(which)
+    say(f"Revoked {done} {'key' if done == 1 else 'keys'}: {which}")
+
+
+@reviewers.command("add")
+def add_reviewer(name: Name, db: Db = None, as_json: AsJson = False) -> None:
+    """Make a token for a reviewer, new or known. The token is shown this once."""
+    with opened(db) as service:
+        made = service.add_reviewer(name)
+    if as_json:
+        say_json({"reviewer": made.reviewer, "token": made.token})
+        return
+    say(f"Token of the reviewer {made.reviewer} (shown this once):", f"  {made.token}")
+
+
+@reviewers.command("list")
+def list_reviewers(db: Db = None, as_json: AsJson = False) -> None:
+    """List reviewers and their tokens; the tokens themselves are not kept."""
+    with opened(db) as service:
+        found = service.list_reviewers()
+    if as_json:
+        say_json({"reviewers": found})
+        return
+    rows = [(name, *key) for name, key in _lines((each.name, each.tokens) for each in found)]
+    _listing(("Reviewer", "Token*", "Made*", "Revoked*"), rows, "No reviewers yet.")
+
+
+@reviewers.command("revoke")
+def revoke_reviewer(which: Which, db: Db = None) -> None:
+    """Revoke a token, or all tokens of a reviewer, at once."""
+    with opened(db) as service:
+        done = service.revoke_reviewer(which)
+    say(f"Revoked {done} {'token' if done == 1 else 'tokens'}: {which}")
+
+
+def _lines(owners: Iterable[tuple[str, Sequence[KeyInfo]]]) -> Iterable[tuple[str, tuple[Any, ...]]]:
+    for name, keys in owners:
+        for key in keys:
+            yield name, (key.id, key.created_at, key.revoked_at)
+
+
+def _listing(columns: Sequence[str], rows: Sequence[Sequence[object]], nothing: str) -> None:
+    if rows:
+        show_table(table(columns, rows))
+    else:
+        say(nothing)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else ""

@@ -1,0 +1,109 @@
+"""`stacksona serve`: runs the gate until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stacksona_adapters.cli.database import opened, settings_for, shown_url, translated
+from stacksona_adapters.cli.options import Db
+from stacksona_adapters.cli.output import Failed, say
+
+if TYPE_CHECKING:
+    from stacksona_adapters.server.settings import ServerSettings
+
+_FIRST_AGENT = "agent"
+
+Host = Annotated[str, typer.Option("--host", help="The address to listen on; 0.0.0.0 is every one of this machine.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.")]
+
+
+def serve(host: Host = "127.0.0.1", port: Port = 8787, db: Db = None) -> None:
+    """Run the gate until Ctrl-C or SIGTERM.
+
+    The first start on a database prints a sign-in link for the inbox and an agent's key.
+    """
+    from stacksona_adapters.server import run
+
+    settings = settings_for(db, host, port)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with translated(settings.database), _listening(settings) as bound:
+        url = run.url_of(bound)
+        _welcome(db, settings, url)
+        with _published(settings, url):
+            _run(settings, bound)
+    say("The gate has stopped.")
+
+
+def _run(settings: ServerSettings, bound: socket.socket) -> None:
+    from stacksona_adapters.server import run
+
+    # The server hands a signal on when it has stopped; without this SIGTERM would then end the process at once.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        run.serve(settings, bound)
+    except KeyboardInterrupt:
+        return
+    except SystemExit as error:
+        raise Failed("The gate could not start; its log above says why.") from error
+
+
+@contextmanager
+def _listening(settings: ServerSettings) -> Iterator[socket.socket]:
+    from stacksona_adapters.server import run
+
+    try:
+        bound = run.listen(settings)
+    except OSError as error:
+        raise Failed(
+            f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror or error}. "
+            "Stop what has it, or give another --port (0 takes a free one)."
+        ) from error
+    with bound:
+        yield bound
+
+
+def _welcome(db: str | None, settings: ServerSettings, url: str) -> None:
+    from stacksona_adapters.local import REVIEWER, sign_in_link
+
+    with opened(db) as service:
+        first = not service.list_agents() and not service.list_reviewers()
+        key = service.add_agent(_FIRST_AGENT).key if first else None
+        token = service.add_reviewer(REVIEWER).token if first else None
+    say(f"Gate:   {url}", f"Data:   {shown_url(settings.database).removeprefix('sqlite:///')}")
+    if key is not None and token is not None:
+        say(f"Inbox:  {sign_in_link(url, token)}", f"Key:    {key}  (of the agent {_FIRST_AGENT!r})", "")
+        say("The key and the link are shown this once. For an agent in another terminal:", "")
+        say(f"  export STACKSONA_GATE_URL={url} STACKSONA_API_KEY={key}")
+        say(f"  export STACKSONA_REVIEWER_TOKEN={token}  # for `stacksona inbox`", "")
+    else:
+        say(f"Inbox:  {url}/inbox  (`stacksona reviewer add NAME` makes a token to sign in with)")
+    say("Stop it with Ctrl-C.")
+    sys.stdout.flush()
+
+
+@contextmanager
+def _published(settings: ServerSettings, url: str) -> Iterator[None]:
+    """Let `local_gate` on the same file find this gate instead of starting another."""
+    from stacksona_adapters.local import Place
+
+    if not settings.database.startswith("sqlite:///"):
+        yield
+        return
+    place = Place(settings.database)
+    if not place.lock.acquire():
+        yield
+        return
+    try:
+        place.publish(url)
+        yield
+    finally:
+        place.withdraw()
+        place.lock.release()

@@ -1,0 +1,111 @@
+"""One demonstration: a fresh gate with rules, the agent at work, and what it all came to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stacksona_adapters.client.gate import Gate
+from stacksona_adapters.client.reviewer import Reviewer
+from stacksona_adapters.demo.refunds import RefundRequest
+from stacksona_adapters.demo.results import AGENT, OnProgress, RowResult, Runner
+from stacksona_adapters.demo.script import Decide, script_for
+from stacksona_adapters.demo.shop import Shop
+from stacksona_adapters.local import Place, Served, serving_or_joined
+from stacksona_adapters.protocol.reviews import Folder
+from stacksona_adapters.server.service import rules_file
+
+if TYPE_CHECKING:
+    from stacksona_adapters.server.service.records import Verified
+
+_FLUSH = 20.0
+
+
+@dataclass
+class Session:
+    """A running demonstration.
+
+    Attributes:
+        url: The gate's base URL.
+        sign_in_link: Opens the inbox, signed in.
+        token: The reviewer's token.
+        shop: Whose money it is.
+    """
+
+    url: str
+    sign_in_link: str
+    token: str
+    gate: Gate
+    reviewer: Reviewer
+    served: Served
+    shop: Shop = field(default_factory=Shop)
+
+    def work(
+        self, runner: Runner, rows: Sequence[RefundRequest], on_progress: OnProgress, decide: Decide | None
+    ) -> list[RowResult]:
+        """Let the agent work through the requests.
+
+        Args:
+            runner: The framework's runner.
+            rows: The requests.
+            on_progress: Told of each request as it is done.
+            decide: How the scripted reviewer decides; a person does where it is `None`.
+        """
+        with ExitStack() as stack:
+            if decide is not None:
+                stack.enter_context(self.reviewer.deciding(script_for(decide)))
+            return asyncio.run(_until_done(runner, self.gate, rows, on_progress, self.shop))
+
+    def pending(self) -> int:
+        """How many requests wait for a reviewer."""
+        folders = (Folder.NEW, Folder.REVIEWING)
+        return sum(1 for folder in folders for _ in self.reviewer.client.reviews(folder))
+
+    def rule_of(self, decision_id: str) -> str | None:
+        """The rule that decided, in words; `None` where none did."""
+        return described(self.reviewer.detail(decision_id).rule)
+
+    def verify(self) -> Verified:
+        """Check the audit chain, after all that was reported has arrived."""
+        self.gate.flush(_FLUSH)
+        return self.served.service.verify_audit()
+
+
+async def _until_done(
+    runner: Runner, gate: Gate, rows: Sequence[RefundRequest], on_progress: OnProgress, shop: Shop
+) -> list[RowResult]:
+    return await runner(gate, rows, on_progress, shop)
+
+
+def described(rule: dict[str, Any] | None) -> str | None:
+    """A rule in a few words."""
+    if rule is None:
+        return None
+    words = {"upper_limit": "above", "lower_limit": "below", "between": "from"}
+    limit = f"{rule['value']} to {rule['value2']}" if rule.get("value2") is not None else str(rule.get("value"))
+    kind = str(rule.get("type"))
+    return f"{rule.get('parameter')} {words.get(kind, kind)} {limit}"
+
+
+@contextmanager
+def session(directory: Path) -> Iterator[Session]:
+    """A fresh gate in a directory, with the demo's rules, an agent and a reviewer.
+
+    Args:
+        directory: An empty directory; the gate's database and the agent's waiting events go there.
+    """
+    place = Place(directory / "gate.db")
+    with serving_or_joined(place) as served:
+        with resources.as_file(resources.files(__package__).joinpath("rules.toml")) as path:
+            served.service.load_rules(rules_file.read(path), replace=True)
+        key, token = place.agent_key(served.service, AGENT), place.reviewer_token(served.service)
+        with (
+            Reviewer(served.url, token) as reviewer,
+            Gate(AGENT, url=served.url, api_key=key, state_dir=directory / "state") as gate,
+        ):
+            yield Session(served.url, place.sign_in_link(served), token, gate, reviewer, served)
