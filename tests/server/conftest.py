@@ -169,13 +169,13 @@ def new_task(agent: httpx.Client) -> str:
     return answer.json()["task_id"]
 
 
-def refund(task_id: str, amount: Any = 120, **fields: Any) -> dict[str, Any]:
+def refund(task_id: str, amount: Any = 120, /, **fields: Any) -> dict[str, Any]:
     """The body of a request."""
     body = {"task_id": task_id, "agent_id": "refund-bot", "action": "issue_refund", "arguments": {"amount": amount}}
     return {**body, **fields}
 
 
-def ask(agent: httpx.Client, amount: Any = 120, *, attempt: str | None = None, **fields: Any) -> dict[str, Any]:
+def ask(agent: httpx.Client, amount: Any = 120, /, *, attempt: str | None = None, **fields: Any) -> dict[str, Any]:
     """Ask for a decision about a refund in a new task; the answer's body."""
     headers = {"Stacksona-Attempt": attempt} if attempt else {}
     answer = agent.post("/v1/gate/decision", json=refund(new_task(agent), amount, **fields), headers=headers)
