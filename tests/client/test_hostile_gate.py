@@ -186,7 +186,7 @@ def test_a_hosted_gate_with_the_given_fields_only(tmp_path: Path) -> None:
 
 
 def test_a_hosted_gate_with_ids_but_no_consume(tmp_path: Path) -> None:
-    """Where `consume` is not served and no digest was echoed, the gate is a hosted one: this process keeps the promise."""
+    """Where `consume` is not served and no digest was echoed, it is a hosted gate: this process keeps the promise."""
     script = lying(lambda seen: Reply(200, decision(seen, action_digest=...)), consume=Reply(404, {}))
     with hostile_gate(script) as server:
         assert run_refund(server, tmp_path, asynchronous=False) == [100.0]
