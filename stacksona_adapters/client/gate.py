@@ -219,6 +219,14 @@ class _Face:
         """
         return self._core.outbox.flush(timeout)
 
+    def seconds(self, wait: Wait = DEFAULT) -> float | None:
+        """The seconds that a `wait=` stands for at this gate. For adapters.
+
+        Raises:
+            ConfigurationError: If it makes no sense.
+        """
+        return self._core.terms.wait if isinstance(wait, _Default) else _patience(wait)
+
     def _whole(self, action: Action) -> Action:
         """The action with the run and call that this context gives it."""
         current = self._core.tasks.current()
@@ -234,17 +242,14 @@ class _Face:
         return flow.ask(self._core.terms, self._whole(action))
 
     def _wait(self, asked: Asked, seconds: Wait) -> Flow[Asked]:
-        return flow.wait(self._core.terms, asked, self._seconds(seconds))
+        return flow.wait(self._core.terms, asked, self.seconds(seconds))
 
     def _authorize(self, action: Action, wait: Wait, validate: Validate | None) -> Flow[Approval]:
-        return flow.authorize(self._core.terms, self._whole(action), self._seconds(wait), validate)
+        return flow.authorize(self._core.terms, self._whole(action), self.seconds(wait), validate)
 
     def _take(self, approval: Approval, running: Mapping[str, Any]) -> Flow[Permit]:
         yield from flow.take(self._core.terms, approval, running)
         return Permit(approval)
-
-    def _seconds(self, wait: Wait) -> float | None:
-        return self._core.terms.wait if isinstance(wait, _Default) else _patience(wait)
 
 
 AnyGate = Union["Gate", "AsyncGate"]
