@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -36,48 +37,45 @@ def revise(agent: httpx.Client, thread_id: str | None, task_id: str = "task_123"
     return agent.post(f"/api/agent/tasks/{task_id}/events", json=body)
 
 
-CALLS = {
-    "request": """curl -X POST "$STACKSONA_GATE_URL/api/agent/tasks/task_123/requests" -H "Authorization: Bearer $STACKSONA_API_KEY" \\
+CONTRACT = """
+curl -X POST "$STACKSONA_GATE_URL/api/agent/tasks/task_123/requests" -H "Authorization: Bearer $STACKSONA_API_KEY" \\
   -H "Content-Type: application/json" -d '{"workflow_name": "Customer Support", "task_label": "Approve customer email",
-  "tool_name": "send_email", "subject": "Send reply to customer@example.com", "preview": "Agent drafted a reply.", "risk_level": "medium"}'""",
-    "decision": """curl "$STACKSONA_GATE_URL/api/agent/decisions?thread_id=THR-4F2A9C1B" -H "Authorization: Bearer $STACKSONA_API_KEY\"""",
-    "validate": """curl -X POST "$STACKSONA_GATE_URL/api/agent/approvals/validate" -H "Authorization: Bearer $STACKSONA_API_KEY" \\
-  -H "Content-Type: application/json" -d '{"task_id":"task_123","signature":"APPROVAL_TOKEN"}'""",
-    "event": """curl -X POST "$STACKSONA_GATE_URL/api/agent/tasks/task_123/events" -H "Authorization: Bearer $STACKSONA_API_KEY" \\
+  "tool_name": "send_email", "subject": "Send reply to customer@example.com", "preview": "Agent drafted a reply.", "risk_level": "medium"}'
+curl "$STACKSONA_GATE_URL/api/agent/decisions?thread_id=THR-4F2A9C1B" -H "Authorization: Bearer $STACKSONA_API_KEY"
+curl -X POST "$STACKSONA_GATE_URL/api/agent/approvals/validate" -H "Authorization: Bearer $STACKSONA_API_KEY" \\
+  -H "Content-Type: application/json" -d '{"task_id":"task_123","signature":"APPROVAL_TOKEN"}'
+curl -X POST "$STACKSONA_GATE_URL/api/agent/tasks/task_123/events" -H "Authorization: Bearer $STACKSONA_API_KEY" \\
   -H "Content-Type: application/json" -d '{"event_type": "task.started", "event_summary": "Customer requested refund for order #8821",
-  "payload": {"customer_id": "cus_99", "order_id": "ord_8821"}}'""",
-    "task": """curl -X POST "$STACKSONA_GATE_URL/v1/tasks" -H "Authorization: Bearer $STACKSONA_API_KEY" -H "Content-Type: application/json" \\
-  -d '{"agent_id": "refund-bot", "framework_origin": "PydanticAI", "task_name": "Refund order 8821"}'""",
-}
+  "payload": {"customer_id": "cus_99", "order_id": "ord_8821"}}'
+curl -X POST "$STACKSONA_GATE_URL/v1/tasks" -H "Authorization: Bearer $STACKSONA_API_KEY" -H "Content-Type: application/json" \\
+  -d '{"agent_id": "refund-bot", "framework_origin": "PydanticAI", "task_name": "Refund order 8821"}'
+"""  # noqa: E501 - as the contract writes it
+REQUESTED, DECISION, VALIDATE, EVENT, TASK = ["curl " + call for call in CONTRACT.split("\ncurl ")[1:]]
 
 
 def test_curl(world: World) -> None:
     """The contract's calls work as written; the thread id and token are those that the gate gave."""
-    import json
-
     new = world.service.add_agent("support", signed_approval=True)
     environment = {**os.environ, "STACKSONA_GATE_URL": world.url, "STACKSONA_API_KEY": new.key}
 
-    def curl(name: str, **said: str) -> dict[str, Any]:
-        command = CALLS[name]
-        for written, given in said.items():
-            command = command.replace(written.replace("_", "-", 1) if written.startswith("THR") else written, given)
+    def curl(call: str, written: str = "", given: str = "") -> dict[str, Any]:
+        command = call.replace(written, given) if written else call
         done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, check=True, timeout=30)
         return json.loads(done.stdout)
 
-    asked = curl("request")
+    asked = curl(REQUESTED)
     assert asked["status"] == "pending_review"
     assert asked["task_id"] == "task_123"
     assert re.fullmatch(r"THR-[0-9A-F]{8}", asked["thread_id"])
-    assert curl("decision")["status"] == 404
-    assert curl("decision", THR_4F2A9C1B=asked["thread_id"])["status"] == "pending_review"
-    assert curl("validate")["status"] == 422
+    assert curl(DECISION)["status"] == 404
+    assert curl(DECISION, "THR-4F2A9C1B", asked["thread_id"])["status"] == "pending_review"
+    assert curl(VALIDATE)["status"] == 422
     decide(world.reviewer(), asked, message="fine")
-    decided = curl("decision", THR_4F2A9C1B=asked["thread_id"])
+    decided = curl(DECISION, "THR-4F2A9C1B", asked["thread_id"])
     assert (decided["status"], decided["message"]) == ("approved", "fine")
-    assert curl("validate", APPROVAL_TOKEN=decided["approval_token"])["valid"] is True
-    assert curl("event")["event_id"]
-    assert curl("task")["task_id"]
+    assert curl(VALIDATE, "APPROVAL_TOKEN", decided["approval_token"])["valid"] is True
+    assert curl(EVENT)["event_id"]
+    assert curl(TASK)["task_id"]
 
 
 def test_only_the_tool_is_needed(world: World) -> None:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def rule(type: str, value: Any, outcome: str = "allow", parameter: str = "amount", **fields: Any) -> Rule:
+def rule(kind: str, value: Any, outcome: str = "allow", parameter: str = "amount", **fields: Any) -> Rule:
     """A rule for `refund`."""
     known = {"id": "r", "agent": "*", "tool": "refund", "value2": None, **fields}
-    return Rule(type=type, value=value, outcome=RuleOutcome(outcome), parameter=parameter, **known)
+    return Rule(type=kind, value=value, outcome=RuleOutcome(outcome), parameter=parameter, **known)
 
 
 def call(**arguments: Any) -> Call:
@@ -55,22 +55,36 @@ def test_match(known: Rule, value: Any, matched: bool) -> None:
     assert verdict(known, call(amount=value)) == (RuleOutcome.ALLOW if matched else None)
 
 
-INCOMPARABLE = [True, None, {}, [], "12 EUR", "1_000", "NaN", "inf", "0x10", "١٢", "1" * 500, "", "[redacted]"]
+INCOMPARABLE = [
+    True,
+    None,
+    {},
+    [],
+    "12 EUR",
+    "1_000",
+    "NaN",
+    "inf",
+    "0x10",
+    "\u0661\u0662",
+    "1" * 500,
+    "",
+    "[redacted]",
+]
 
 
 @pytest.mark.parametrize("value", INCOMPARABLE)
-@pytest.mark.parametrize("type", ["upper_limit", "lower_limit"])
-def test_not_comparable(type: str, value: Any) -> None:
+@pytest.mark.parametrize("kind", ["upper_limit", "lower_limit"])
+def test_not_comparable(kind: str, value: Any) -> None:
     """What cannot be compared is never allowed by a limit, and a person looks where one would reject."""
-    assert verdict(rule(type, 100, "allow"), call(amount=value)) is None
-    assert verdict(rule(type, 100, "reject"), call(amount=value)) is RuleOutcome.REVIEW
-    assert verdict(rule(type, 100, "review"), call(amount=value)) is RuleOutcome.REVIEW
+    assert verdict(rule(kind, 100, "allow"), call(amount=value)) is None
+    assert verdict(rule(kind, 100, "reject"), call(amount=value)) is RuleOutcome.REVIEW
+    assert verdict(rule(kind, 100, "review"), call(amount=value)) is RuleOutcome.REVIEW
 
 
-@pytest.mark.parametrize("type", ["contains", "regex"])
-def test_hidden_text(type: str) -> None:
+@pytest.mark.parametrize("kind", ["contains", "regex"])
+def test_hidden_text(kind: str) -> None:
     """A hidden value satisfies no rule that allows."""
-    assert verdict(rule(type, "redacted", "allow"), call(amount="[redacted]")) is None
+    assert verdict(rule(kind, "redacted", "allow"), call(amount="[redacted]")) is None
 
 
 @pytest.mark.parametrize("outcome", ["allow", "review", "reject"])
@@ -81,7 +95,7 @@ def test_missing_parameter(outcome: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "matched"),
-    [("a.b.0", True), ("a.b.1", False), ("a.b.-1", False), ("a.c", False), ("a.b.0.x", False), ("a.b.٠", False)],
+    [("a.b.0", True), ("a.b.1", False), ("a.b.-1", False), ("a.c", False), ("a.b.0.x", False), ("a.b.\u0660", False)],
 )
 def test_path(path: str, matched: bool) -> None:
     """A dotted path goes into objects and, by number, into lists."""

@@ -14,7 +14,9 @@ from stacksona_adapters.server.api.changes import changes_after, wait_for
 from stacksona_adapters.server.api.http import agent_of, bearer, served, to_text
 from stacksona_adapters.server.api.routes import Endpoint
 from stacksona_adapters.server.service import decisions
+from stacksona_adapters.server.service.errors import Refusal
 from stacksona_adapters.server.store.tables import changes
+from stacksona_adapters.server.store.writer import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -55,6 +57,17 @@ async def _start(gate: Served, last: str | None) -> tuple[bytes, int]:
 
 async def _events(gate: Served, key: str, agent: str, first: bytes, cursor: int) -> AsyncIterator[bytes]:
     yield first
+    try:
+        async for part in _follow(gate, key, agent, cursor):
+            yield part
+    except (
+        Refusal,
+        StoreUnavailable,
+    ) as error:  # the key was revoked, or the database went away: the client reconnects
+        yield encode_comment(str(error))
+
+
+async def _follow(gate: Served, key: str, agent: str, cursor: int) -> AsyncIterator[bytes]:
     with gate.changes.waiting(f"agent:{agent}") as changed:
         while not gate.changes.closing:
             changed.clear()
