@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +44,12 @@ def create_app(settings: ServerSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running(settings) as served:
-            app.state.served = served
+        async with AsyncExitStack() as stack:
+            try:
+                app.state.served = await stack.enter_async_context(running(settings))
+            except Exception as error:
+                app.state.failure = error  # the server only logs it; who started it wants to know
+                raise
             yield
 
     app = FastAPI(

@@ -36,13 +36,21 @@ class _Server(uvicorn.Server):
         self._app = app
         self.ready = threading.Event()
 
+    @property
+    def failure(self) -> BaseException:
+        """Why it did not start."""
+        reason: BaseException | None = getattr(self._app.state, "failure", None)
+        return reason or RuntimeError("the gate did not start; its log says why")
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self.ready.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._app.state.served.changes.close()
+        served = getattr(self._app.state, "served", None)
+        if served is not None:
+            served.changes.close()
         await super().shutdown(sockets)
 
 
@@ -75,9 +83,13 @@ def serve(settings: ServerSettings, bound: socket.socket | None = None) -> None:
 
     Raises:
         OSError: If the port is taken.
-        SystemExit: If the gate cannot start; the log says why.
+        Exception: What kept the gate from starting, such as a database that cannot be reached.
     """
-    _Server(create_app(settings), settings).run([bound or listen(settings)])
+    server = _Server(create_app(settings), settings)
+    try:
+        server.run([bound or listen(settings)])
+    except SystemExit as ended:
+        raise server.failure from ended
 
 
 class EmbeddedGate:
@@ -130,8 +142,8 @@ class EmbeddedGate:
     def _run(self, server: _Server, bound: socket.socket) -> None:
         try:
             asyncio.run(server.serve([bound]))
-            if not server.started:
-                self._error = RuntimeError("the gate did not start; its log says why")
+        except SystemExit:
+            self._error = server.failure
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits in start()
             self._error = error
         finally:

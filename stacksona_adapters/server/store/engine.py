@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import inspect, text
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-HEAD = "0001"
-"""The newest migration; lets a start that has nothing to migrate leave Alembic alone."""
+_MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
+
+HEAD = max(path.name.partition("_")[0] for path in _MIGRATIONS.glob("[0-9]*.py"))
+"""The newest migration, by its file's name; lets a start that has nothing to migrate leave Alembic alone."""
 
 
 class Backend(Protocol):
