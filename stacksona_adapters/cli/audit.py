@@ -10,7 +10,7 @@ import typer
 
 from stacksona_adapters.cli.database import opened
 from stacksona_adapters.cli.options import AsJson, Db
-from stacksona_adapters.cli.output import Failed, say, say_json
+from stacksona_adapters.cli.output import Failed, counted, say, say_json
 
 app = typer.Typer(no_args_is_help=True, help="The audit chain: a record of every event and decision.")
 
@@ -34,7 +34,7 @@ def verify(file: FileArgument = None, db: Db = None, as_json: AsJson = False) ->
         )
         raise Failed(f"The audit chain is broken ({where}): {found['broken']}.")
     if not as_json:
-        say(f"The audit chain holds: {found['records']} records of {found['tasks']} tasks.")
+        say(f"The audit chain holds: {counted(found['records'], 'record')} of {counted(found['tasks'], 'task')}.")
 
 
 def _of_database(db: str | None) -> dict[str, Any]:

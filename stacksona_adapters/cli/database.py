@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stacksona_adapters.cli.output import Failed
@@ -21,8 +22,12 @@ def settings_for(db: str | None, host: str = "127.0.0.1", port: int = 0) -> Serv
 
 
 @contextmanager
-def opened(db: str | None) -> Iterator[GateService]:
-    """The gate on this database, without its web server; made where it does not exist.
+def opened(db: str | None, *, create: bool = False) -> Iterator[GateService]:
+    """The gate on this database, without its web server.
+
+    Args:
+        db: The database; the platform's own file where it is `None`.
+        create: Whether a file that does not exist is made.
 
     Raises:
         Failed: If the database cannot be used, or the gate does not do what it is asked.
@@ -30,6 +35,9 @@ def opened(db: str | None) -> Iterator[GateService]:
     from stacksona_adapters.server.service.gate import GateService
 
     settings = settings_for(db)
+    file = sqlite_file(settings.database)
+    if file is not None and not file.exists() and not create:
+        raise Failed(f"There is no gate at {file}: check --db (or STACKSONA_DB). `stacksona serve` makes one.")
     with translated(settings.database), GateService(settings) as service:
         yield service
 
@@ -49,6 +57,11 @@ def translated(database: str) -> Iterator[None]:
     except (SQLAlchemyError, StoreUnavailable) as error:
         cause = getattr(error, "orig", None) or error
         raise Failed(f"The database {shown_url(database)} cannot be used: {str(cause).strip()}") from error
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite URL; `None` for any other database."""
+    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
 
 
 def shown_url(url: str) -> str:

@@ -15,7 +15,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from stacksona_adapters.cli.output import Failed, clean, console, say, show_table, table
+from stacksona_adapters.cli.output import Failed, clean, console, counted, say, show_table, table
 from stacksona_adapters.demo.refunds import RefundRequest, load_refunds
 from stacksona_adapters.demo.results import RowResult
 from stacksona_adapters.demo.script import Decide
@@ -151,7 +151,7 @@ def _report(running: Session, results: Sequence[RowResult], verified: Verified) 
     sums = ", ".join(f"{sum_ / 100:,.2f} {clean(currency)}" for currency, sum_ in sorted(cents.items()))
     ran = sum(result.receipt is not None for result in results)
     paid = f"{len(results)} requests, {ran} paid ({sums or 'nothing'})"
-    say(f"{paid}; the shop's ledger has {len(ledger)} entries.")
+    say(f"{paid}; the shop's ledger has {counted(len(ledger), 'entry', 'entries')}.")
     say(_trail(verified))
 
 
@@ -173,5 +173,5 @@ def _row(running: Session, result: RowResult) -> tuple[object, ...]:
 
 def _trail(verified: Verified) -> str:
     if verified.ok:
-        return f"The audit chain holds: {verified.records} records of {verified.tasks} tasks."
+        return f"The audit chain holds: {counted(verified.records, 'record')} of {counted(verified.tasks, 'task')}."
     return f"The audit chain is BROKEN at record {verified.seq} of task {verified.task_id}: {verified.broken}."

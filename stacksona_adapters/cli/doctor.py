@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from stacksona_adapters._extras import extra
-from stacksona_adapters.cli.database import opened, settings_for, shown_url
+from stacksona_adapters._extras import extra, requirements
+from stacksona_adapters.cli.database import opened, settings_for, shown_url, sqlite_file
 from stacksona_adapters.cli.options import AsJson, Db, Token, Url
-from stacksona_adapters.cli.output import Failed, say, say_json
+from stacksona_adapters.cli.output import Failed, counted, say, say_json
 from stacksona_adapters.client.exchange import Attempt, drive, exchange
 from stacksona_adapters.client.reviews import ReviewerClient
 from stacksona_adapters.client.settings import Timeouts, load_settings
 from stacksona_adapters.client.transport import Transport
-from stacksona_adapters.errors import ConfigurationError, MissingExtra, StacksonaError
+from stacksona_adapters.errors import ConfigurationError, MissingExtra, StacksonaError, UnsupportedVersion
 from stacksona_adapters.protocol.calls import Answer, Call, raise_for_status
 
 _PATIENCE = Timeouts(connect=3, read=5, write=5, total=5)
@@ -60,9 +59,13 @@ def doctor(
 def _versions() -> Iterator[Finding]:
     package = metadata.version("stacksona-adapters")
     yield Finding("stacksona-adapters", "ok", f"{package} on Python {platform.python_version()}")
-    for name in sorted(metadata.metadata("stacksona-adapters").get_all("Provides-Extra") or []):
-        if name != "all":
-            yield _extra(name)
+    offered = metadata.metadata("stacksona-adapters").get_all("Provides-Extra") or []
+    found = {name: _extra(name) for name in sorted(offered) if name != "all"}
+    usable = {each.distribution for name, one in found.items() if one.state == "ok" for each in requirements(name)}
+    for name, one in found.items():
+        # Two extras may want different releases of one distribution: what serves the one is no fault of the other.
+        served = one.state == "problem" and not usable.isdisjoint(each.distribution for each in requirements(name))
+        yield replace(one, state="absent") if served else one
 
 
 def _extra(name: str) -> Finding:
@@ -71,6 +74,9 @@ def _extra(name: str) -> Finding:
             return Finding(f"extra {name}", "ok", "installed, and in a supported version")
     except MissingExtra as error:
         return Finding(f"extra {name}", "absent", str(error))
+    except UnsupportedVersion as error:
+        # Without a distribution's name it is the Python that does not fit, which nobody need repair.
+        return Finding(f"extra {name}", "problem" if error.name else "absent", str(error))
     except ConfigurationError as error:
         return Finding(f"extra {name}", "problem", str(error))
 
@@ -81,11 +87,11 @@ def _database(db: str | None) -> Iterator[Finding]:
     except ConfigurationError as error:
         yield Finding("database", "problem", str(error))
         return
-    path = Path(url.removeprefix("sqlite:///"))
-    if url.startswith("sqlite:///") and not path.exists():
+    path = sqlite_file(url)
+    if path is not None and not path.exists():
         yield Finding("database", "absent", f"{path} does not exist yet; `stacksona serve` makes it")
         return
-    if url.startswith("sqlite:///") and not os.access(path, os.R_OK | os.W_OK):
+    if path is not None and not os.access(path, os.R_OK | os.W_OK):
         yield Finding("database", "problem", f"{path} cannot be read and written by this user")
         return
     try:
@@ -94,7 +100,7 @@ def _database(db: str | None) -> Iterator[Finding]:
     except StacksonaError as error:
         yield Finding("database", "problem", str(error))
     else:
-        yield Finding("database", "ok", f"{shown_url(url)}: {agents} agents, {rules} rules")
+        yield Finding("database", "ok", f"{shown_url(url)}: {counted(agents, 'agent')}, {counted(rules, 'rule')}")
 
 
 def _gate(url: str | None, token: str | None, api_key: str | None) -> Iterator[Finding]:
@@ -131,7 +137,7 @@ def _asks(url: str, key: str, call: Call[None], what: str, fine: str) -> Finding
         finally:
             transport.close()
     except StacksonaError as error:
-        return Finding(what, "problem", str(error))
+        return Finding(what, "problem", str(error).replace("; nothing ran", ""))
     return Finding(what, "ok", fine)
 
 
@@ -143,4 +149,4 @@ def _reviewer(url: str, token: str | None) -> Finding:
             waiting = sum(1 for _ in client.reviews())
     except StacksonaError as error:
         return Finding("reviewer token", "problem", str(error))
-    return Finding("reviewer token", "ok", f"the gate knows it; {waiting} requests are new")
+    return Finding("reviewer token", "ok", f"the gate knows it; {counted(waiting, 'new request')}")

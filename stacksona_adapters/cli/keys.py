@@ -9,7 +9,7 @@ import typer
 
 from stacksona_adapters.cli.database import opened
 from stacksona_adapters.cli.options import AsJson, Db
-from stacksona_adapters.cli.output import say, say_json, show_table, table
+from stacksona_adapters.cli.output import counted, say, say_json, show_table, table
 
 if TYPE_CHECKING:
     from stacksona_adapters.server.service.keys import KeyInfo
@@ -33,7 +33,7 @@ def add_agent(
     name: Name, signed_approval: Signed = None, webhook: Webhook = None, db: Db = None, as_json: AsJson = False
 ) -> None:
     """Make a key for an agent, new or known. The key is shown this once."""
-    with opened(db) as service:
+    with opened(db, create=True) as service:
         made = service.add_agent(name, signed_approval=signed_approval, webhook=webhook)
     secret = {"webhook_secret": made.webhook_secret} if webhook is not None else {}
     if as_json:
@@ -62,13 +62,13 @@ def revoke_agent(which: Which, db: Db = None) -> None:
     """Revoke a key, or all keys of an agent, at once."""
     with opened(db) as service:
         done = service.revoke_agent(which)
-    say(f"Revoked {done} {'key' if done == 1 else 'keys'}: {which}")
+    say(f"Revoked {counted(done, 'key')}: {which}")
 
 
 @reviewers.command("add")
 def add_reviewer(name: Name, db: Db = None, as_json: AsJson = False) -> None:
     """Make a token for a reviewer, new or known. The token is shown this once."""
-    with opened(db) as service:
+    with opened(db, create=True) as service:
         made = service.add_reviewer(name)
     if as_json:
         say_json({"reviewer": made.reviewer, "token": made.token})
@@ -93,7 +93,7 @@ def revoke_reviewer(which: Which, db: Db = None) -> None:
     """Revoke a token, or all tokens of a reviewer, at once."""
     with opened(db) as service:
         done = service.revoke_reviewer(which)
-    say(f"Revoked {done} {'token' if done == 1 else 'tokens'}: {which}")
+    say(f"Revoked {counted(done, 'token')}: {which}")
 
 
 def _lines(owners: Iterable[tuple[str, Sequence[KeyInfo]]]) -> Iterable[tuple[str, tuple[Any, ...]]]:

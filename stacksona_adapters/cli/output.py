@@ -110,6 +110,11 @@ def _cell(value: object) -> Text:
     return Text("" if value is None else clean(value))
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number and what it counts, in the right number."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def moment(value: datetime | None) -> str:
     """A moment in the local time zone, to the second; empty for `None`."""
     return "" if value is None else value.astimezone().strftime("%Y-%m-%d %H:%M:%S")

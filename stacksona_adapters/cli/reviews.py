@@ -12,7 +12,7 @@ import typer
 from stacksona_adapters.cli.options import AsJson, DecisionId, Message, RequiredMessage, Token, Url
 from stacksona_adapters.cli.output import Failed, clean, facts, moment, say, say_json, show_table, table
 from stacksona_adapters.client.reviews import ReviewerClient
-from stacksona_adapters.errors import GateRequestRefused
+from stacksona_adapters.errors import GateRequestRefused, GateUnavailable
 from stacksona_adapters.protocol.decisions import Decision, Status
 from stacksona_adapters.protocol.reviews import Folder, Review, ReviewDetail
 
@@ -38,6 +38,11 @@ def connected(url: str | None, token: str | None) -> Iterator[ReviewerClient]:
             yield client
         except GateRequestRefused as refusal:
             raise Failed(_refused(refusal)) from refusal
+        except GateUnavailable as error:
+            raise Failed(
+                f"The gate at {url} did not answer ({error.__cause__ or error}). Is it running? "
+                "If you were deciding, `stacksona show` says whether it arrived."
+            ) from error
 
 
 def _refused(refusal: GateRequestRefused) -> str:
@@ -132,7 +137,9 @@ def _blocks(review: ReviewDetail) -> None:
         say(*(f"  {moment(note.at)}  {note.reviewer_id}: {clean(note.text)}" for note in review.notes))
     if review.timeline:
         say("", "Timeline")
-        say(*(f"  {moment(entry.at)}  {entry.kind}  {clean(entry.summary or '')}" for entry in review.timeline))
+        say(
+            *(f"  {moment(entry.at)}  {entry.kind}  {clean(entry.summary or '')}".rstrip() for entry in review.timeline)
+        )
 
 
 def _arguments(text: str | None) -> dict[str, Any] | None:

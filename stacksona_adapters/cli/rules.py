@@ -10,7 +10,7 @@ import typer
 
 from stacksona_adapters.cli.database import opened
 from stacksona_adapters.cli.options import AsJson, Db
-from stacksona_adapters.cli.output import Failed, say, say_json, show_table, table
+from stacksona_adapters.cli.output import Failed, counted, say, say_json, show_table, table
 
 if TYPE_CHECKING:
     from stacksona_adapters.server.service.rules import Rule
@@ -81,7 +81,7 @@ def add(
     fields: dict[str, Any] = {"agent": agent, "tool": tool, "parameter": parameter, "type": kind.value}
     fields |= {"value": read[0], "outcome": outcome.value}
     fields |= {"value2": read[1]} if len(read) == 2 else {}
-    with opened(db) as service:
+    with opened(db, create=True) as service:
         made = service.add_rule(**fields)
     if as_json:
         say_json(made.as_dict())
@@ -120,7 +120,7 @@ def load(
     """Load rules from a TOML file: all of them or, where one is wrong, none."""
     from stacksona_adapters.server.service import rules_file
 
-    with opened(db) as service:
+    with opened(db, create=True) as service:
         try:
             listed = rules_file.read(file)
         except OSError as error:
@@ -129,4 +129,4 @@ def load(
     if as_json:
         say_json({"rules": [rule.as_dict() for rule in made]})
     else:
-        say(f"Loaded {len(made)} rules from {file}.")
+        say(f"Loaded {counted(len(made), 'rule')} from {file}.")

@@ -17,6 +17,7 @@ from stacksona_adapters.cli.options import Db
 from stacksona_adapters.cli.output import Failed, say
 
 if TYPE_CHECKING:
+    from stacksona_adapters.server.service.context import Write
     from stacksona_adapters.server.settings import ServerSettings
 
 _FIRST_AGENT = "agent"
@@ -71,14 +72,12 @@ def _listening(settings: ServerSettings) -> Iterator[socket.socket]:
 
 
 def _welcome(db: str | None, settings: ServerSettings, url: str) -> None:
-    from stacksona_adapters.local import REVIEWER, sign_in_link
+    from stacksona_adapters.local import sign_in_link
 
-    with opened(db) as service:
-        first = not service.list_agents() and not service.list_reviewers()
-        key = service.add_agent(_FIRST_AGENT).key if first else None
-        token = service.add_reviewer(REVIEWER).token if first else None
+    with opened(db, create=True) as service:
+        key, token = service.write(_first_keys)
     say(f"Gate:   {url}", f"Data:   {shown_url(settings.database).removeprefix('sqlite:///')}")
-    if key is not None and token is not None:
+    if key and token:
         say(f"Inbox:  {sign_in_link(url, token)}", f"Key:    {key}  (of the agent {_FIRST_AGENT!r})", "")
         say("The key and the link are shown this once. For an agent in another terminal:", "")
         say(f"  export STACKSONA_GATE_URL={url} STACKSONA_API_KEY={key}")
@@ -87,6 +86,17 @@ def _welcome(db: str | None, settings: ServerSettings, url: str) -> None:
         say(f"Inbox:  {url}/inbox  (`stacksona reviewer add NAME` makes a token to sign in with)")
     say("Stop it with Ctrl-C.")
     sys.stdout.flush()
+
+
+def _first_keys(write: Write) -> tuple[str, str]:
+    """An agent's key and a reviewer's token for a database that has none; empty for any other."""
+    from stacksona_adapters.local import REVIEWER
+    from stacksona_adapters.server.service import keys
+
+    if keys.list_agents(write) or keys.list_reviewers(write):
+        return "", ""
+    made = keys.add_agent(write, _FIRST_AGENT, signed_approval=None, webhook=None)
+    return made.key, keys.add_reviewer(write, REVIEWER).token
 
 
 @contextmanager
