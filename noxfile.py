@@ -202,7 +202,11 @@ if CELLS:
             *tested.get("with", []),
             *groups("test"),
         )
-        run_tests(session, *adapter_tests(name), env={"STACKSONA_TEST_DB": "sqlite"})
+        env = {"STACKSONA_TEST_DB": "sqlite"}
+        tests = adapter_tests(name)
+        if version == list(tested["versions"])[-1] and present(f"docs/{name}.md"):
+            tests, env["STACKSONA_DOC_PAGE"] = [*tests, "tests/docs/test_fences.py"], name
+        run_tests(session, *tests, env=env)
 
 
 if present("tests/server"):
@@ -235,9 +239,8 @@ if present("tests/docs"):
 
     @nox.session
     def docs(session: nox.Session) -> None:
-        """Every code block of the README and of docs/."""
-        extras = [name for name in ADAPTERS if name != "autogen_classic"]
-        session.install(wheel(session, "server", "otel", *extras), *groups("test"))
+        """Every code block of the README and of the pages that belong to no adapter (those run in its own session)."""
+        session.install(wheel(session, "server", "otel", "pydantic-ai"), *groups("test"))
         run_tests(session, "tests/docs")
 
 
