@@ -17,7 +17,7 @@ from pathlib import Path
 
 from stacksona_adapters.client.outbox_parcels import Item, Lanes, Parcel, parcel_from_json, parcel_to_json
 from stacksona_adapters.client.outbox_store import Keeper, OutboxStore
-from stacksona_adapters.errors import GateError, GateRequestRefused
+from stacksona_adapters.errors import GateError, GateRequestRefused, StacksonaError
 
 logger = logging.getLogger(__name__)
 
@@ -225,7 +225,7 @@ class OutboxWorker:
                 logger.warning("The outbox keeps what the gate does not take now, and sends it later: %s", error)
             self._gate_is_down = True
             return False
-        except Exception:
+        except (StacksonaError, RuntimeError, OSError, ValueError):  # a closed client, for example
             if not self._stopping:
                 logger.exception(
                     "The outbox cannot send a call (%s %s); it is tried again.", parcel.method, parcel.path
