@@ -135,8 +135,9 @@ def _progress(done: list[RowResult], total: int, *, person: bool) -> Iterator[Ca
 
 def _interrupted(running: Session, done: Sequence[RowResult], total: int) -> int:
     """The agent's waits have been cancelled, which withdraws their requests; the gate is still up."""
+    running.withdraw_rest()
     verified = running.verify()
-    left = running.pending()
+    left = len(running.pending())
     say(f"Interrupted after {len(done)} of {total} requests; the others were withdrawn ({left} are left at the gate).")
     say(_trail(verified))
     return _INTERRUPTED

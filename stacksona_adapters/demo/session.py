@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ from stacksona_adapters.demo.script import Decide, script_for
 from stacksona_adapters.demo.shop import Shop
 from stacksona_adapters.local import Place, Served, serving_or_joined
 from stacksona_adapters.protocol.reviews import Folder
-from stacksona_adapters.server.service import rules_file
+from stacksona_adapters.server.service import decisions, rules_file
+from stacksona_adapters.server.service.errors import Conflict
 
 if TYPE_CHECKING:
     from stacksona_adapters.server.service.records import Verified
@@ -61,10 +63,17 @@ class Session:
                 stack.enter_context(self.reviewer.deciding(script_for(decide)))
             return asyncio.run(_until_done(runner, self.gate, rows, on_progress, self.shop))
 
-    def pending(self) -> int:
-        """How many requests wait for a reviewer."""
+    def pending(self) -> list[str]:
+        """The ids of the requests that wait for a reviewer."""
         folders = (Folder.NEW, Folder.REVIEWING)
-        return sum(1 for folder in folders for _ in self.reviewer.client.reviews(folder))
+        return [review.decision_id for folder in folders for review in self.reviewer.client.reviews(folder)]
+
+    def withdraw_rest(self) -> None:
+        """After an interruption: withdraw the requests that were on their way to the gate when it came."""
+        self.gate.flush(_FLUSH)
+        for decision_id in self.pending():
+            with suppress(Conflict):  # a reviewer was faster
+                self.served.service.write(partial(decisions.cancel, agent=AGENT, decision_id=decision_id))
 
     def rule_of(self, decision_id: str) -> str | None:
         """The rule that decided, in words; `None` where none did."""
