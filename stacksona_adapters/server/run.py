@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -141,7 +140,7 @@ class EmbeddedGate:
 
     def _run(self, server: _Server, bound: socket.socket) -> None:
         try:
-            asyncio.run(server.serve([bound]))
+            server.run([bound])
         except SystemExit:
             self._error = server.failure
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits in start()

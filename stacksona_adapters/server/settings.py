@@ -58,6 +58,7 @@ class ServerSettings:
         poll_interval: Seconds between looks at the database for changes whose notification was missed.
         sweep_interval: Seconds between looks for requests whose time is over.
         heartbeat: Seconds between comment lines in a stream (the wire contract allows 15).
+        batch: The most writes that share a commit.
         history: How many changes a stream can resume over.
         shutdown_timeout: Seconds that running requests get when the gate stops.
     """
@@ -72,6 +73,7 @@ class ServerSettings:
     poll_interval: float = 2.0
     sweep_interval: float = 1.0
     heartbeat: float = 10.0
+    batch: int = 256
     history: int = 10_000
     shutdown_timeout: float = 10.0
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import text
 
+from stacksona_adapters.protocol.canonical import canonical_json
+from stacksona_adapters.server.service.errors import Invalid
+from stacksona_adapters.server.service.records import canonical, canonical_value
 from tests.server.conftest import World, ask, consume, decide
 
 
@@ -25,6 +30,30 @@ def tamper(world: World, statement: str, **values: Any) -> None:
     """Change the database behind the gate's back."""
     with world.service.backend.writer.begin() as connection:
         assert connection.execute(text(statement), values).rowcount > 0
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text() | st.floats(-1e300, 1e300),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(ANY)
+def test_canonical_form(value: Any) -> None:
+    """The quick way to canonical JSON gives what RFC 8785 says, and reading it back gives the same again."""
+    text_form = canonical(value)
+
+    assert text_form == canonical_json(value).decode()
+    assert canonical(canonical_value(text_form)) == text_form
+
+
+@pytest.mark.parametrize("value", ["\ud800", {"a\udfff": 1}, 2**53 + 1, float("nan"), [float("inf")]])
+def test_without_canonical_form(value: Any) -> None:
+    """What has no canonical form is refused."""
+    with pytest.raises(Invalid):
+        canonical(value)
 
 
 def test_untouched(world: World) -> None:

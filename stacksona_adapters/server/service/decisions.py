@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from datetime import timedelta
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from stacksona_adapters.protocol.canonical import action_digest
 from stacksona_adapters.protocol.decisions import TRANSITIONS, Decision, Outcome, Status
 from stacksona_adapters.protocol.requests import REDACTED, GateRequest
 from stacksona_adapters.protocol.reviews import DecisionWebhook
@@ -135,7 +135,6 @@ def checked_digest(asked: GateRequest) -> str:
     Raises:
         Invalid: If it does not fit.
     """
-    records.canonical(asked.arguments)
     if asked.redacted:
         for pointer in asked.redacted:
             if find(asked.arguments, pointer) != REDACTED:
@@ -143,10 +142,20 @@ def checked_digest(asked: GateRequest) -> str:
         if asked.action_digest is None:
             raise invalid("/action_digest", "is needed where values are redacted")
         return asked.action_digest
-    computed = action_digest(asked.agent or asked.agent_id, asked.action, asked.subject, asked.arguments)
+    computed = digest_of(asked, asked.arguments)
     if asked.action_digest not in (None, computed):
         raise invalid("/action_digest", "is not the digest of this agent, action, subject and arguments")
     return computed
+
+
+def digest_of(asked: GateRequest, arguments: dict[str, Any]) -> str:
+    """What binds an approval to an action (wire contract, section 4), for these arguments.
+
+    Raises:
+        Invalid: If the arguments have no canonical JSON.
+    """
+    action = {"agent": asked.agent or asked.agent_id, "action": asked.action, "subject": asked.subject}
+    return "sha256:" + hashlib.sha256(records.canonical({**action, "arguments": arguments}).encode()).hexdigest()
 
 
 def read_request(row: Row[Any]) -> GateRequest:

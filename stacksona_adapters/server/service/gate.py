@@ -58,7 +58,7 @@ class GateService:
         except BaseException:
             self.backend.close()
             raise
-        self._writer = Writer(self.backend, changed)
+        self._writer = Writer(self.backend, settings.batch, changed)
 
     def __enter__(self) -> Self:
         return self

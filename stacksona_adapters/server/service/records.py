@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
     from stacksona_adapters.server.service.context import Read, Write
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 GENESIS = ""
 """The `prev` of a task's first record."""
@@ -43,10 +46,32 @@ def canonical(value: Any) -> str:
     Raises:
         Invalid: If the value has none.
     """
+    if _is_plain(value):
+        return _encode_plain(value)
     try:
         return canonical_json(value).decode()
     except InvalidAction as error:
         raise Invalid(str(error)) from error
+
+
+_encode_plain = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the standard library, which is ten times as fast, writes it in canonical form too.
+
+    It differs in floats, in whole numbers beyond 2**53, in lone surrogates, and in the order of names beyond ASCII.
+    """
+    kind = type(value)
+    if kind is str:
+        return bool(value.isascii()) or not _SURROGATE.search(value)
+    if kind is int:
+        return -(2**53) < value < 2**53
+    if kind is dict:
+        return all(type(name) is str and name.isascii() and _is_plain(item) for name, item in value.items())
+    if kind is list:
+        return all(map(_is_plain, value))
+    return value is None or kind is bool
 
 
 def canonical_value(text: str) -> Any:
@@ -71,8 +96,8 @@ def record_hash(prev: str, seq: int, task: str, at: str, kind: str, payload: str
         payload: Canonical JSON.
     """
     # The names in canonical order, so that the payload need not be parsed again.
-    head = canonical_json({"at": at, "kind": kind}).decode()[:-1]
-    tail = canonical_json({"prev": prev, "seq": seq, "task": task}).decode()[1:]
+    head = canonical({"at": at, "kind": kind})[:-1]
+    tail = canonical({"prev": prev, "seq": seq, "task": task})[1:]
     return "sha256:" + hashlib.sha256(f'{head},"payload":{payload},{tail}'.encode()).hexdigest()
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, insert, or_, select
 
-from stacksona_adapters.protocol.canonical import action_digest
 from stacksona_adapters.protocol.decisions import Decision, Outcome, Status
 from stacksona_adapters.protocol.reviews import Folder, Note, Review, ReviewDetail, ReviewPage
 from stacksona_adapters.server.service import decisions, permissions, records
@@ -197,8 +196,7 @@ def decide(write: Write, reviewer: str, decision_id: str, asked: DecideRequest, 
 
 
 def _edited(row: Row[Any], arguments: dict[str, Any]) -> dict[str, Any]:
-    request = decisions.read_request(row)
-    digest = action_digest(request.agent or request.agent_id, request.action, request.subject, arguments)
+    digest = decisions.digest_of(decisions.read_request(row), arguments)
     return {"edited_arguments": json.dumps(arguments), "action_digest": digest}
 
 

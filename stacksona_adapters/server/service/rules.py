@@ -178,7 +178,7 @@ def judge(known: Iterable[Rule], call: Call) -> tuple[RuleOutcome, Rule | None]:
 
 def list_rules(read: Read) -> list[Rule]:
     """Every rule, oldest first."""
-    rows = read.connection.execute(select(rules).order_by(rules.c.created_at, rules.c.id))
+    rows = read.connection.execute(select(rules).order_by(rules.c.number))
     return [
         Rule(
             id=row.id,

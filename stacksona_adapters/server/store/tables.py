@@ -94,7 +94,8 @@ reviewer_tokens = Table(
 rules = Table(
     "rules",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
     Column("agent", Text, nullable=False),
     Column("tool", Text, nullable=False),
     Column("parameter", Text, nullable=False),

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BATCH = 256
-"""The most jobs that share a commit."""
-
 _ATTEMPTS = 3
 
 log = logging.getLogger("stacksona.store")
@@ -54,11 +51,13 @@ class Writer:
 
     Args:
         backend: The database.
+        batch: The most jobs that share a commit.
         committed: Called, from the writer's thread, after a commit in which a decision changed.
     """
 
-    def __init__(self, backend: Backend, committed: Callable[[], None]) -> None:
+    def __init__(self, backend: Backend, batch: int, committed: Callable[[], None]) -> None:
         self._backend = backend
+        self._batch = batch
         self._committed = committed
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
@@ -102,7 +101,7 @@ class Writer:
 
     def _next(self) -> tuple[list[_Job], bool]:
         jobs = [self._jobs.get()]
-        while len(jobs) < BATCH and jobs[-1] is not None:
+        while len(jobs) < self._batch and jobs[-1] is not None:
             try:
                 jobs.append(self._jobs.get_nowait())
             except queue.Empty:
