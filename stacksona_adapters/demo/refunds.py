@@ -79,7 +79,7 @@ def load_refunds(path: str | Path | None = None, *, rows: int | None = None) -> 
     """
     name = "refunds.csv" if path is None else str(path)
     try:
-        found = resources.files(__package__).joinpath(name) if path is None else Path(path)
+        found = resources.files("stacksona_adapters.demo").joinpath(name) if path is None else Path(path)
         text = found.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise ConfigurationError(f"{name} cannot be read: {error.strerror or error}.") from error

@@ -49,6 +49,7 @@ class Runner(Protocol):
         self, gate: Gate, rows: Sequence[RefundRequest], on_progress: OnProgress, shop: Shop
     ) -> Awaitable[list[RowResult]]:
         """Work through the rows and tell of each as it is done; the results are in the order of the rows."""
+        ...
 
 
 def ran(row: RefundRequest, decision: Decision, receipt: str) -> RowResult:

@@ -110,7 +110,7 @@ def session(directory: Path) -> Iterator[Session]:
     """
     place = Place(directory / "gate.db")
     with serving_or_joined(place) as served:
-        with resources.as_file(resources.files(__package__).joinpath("rules.toml")) as path:
+        with resources.as_file(resources.files("stacksona_adapters.demo").joinpath("rules.toml")) as path:
             served.service.load_rules(rules_file.read(path), replace=True)
         key, token = place.agent_key(served.service, AGENT), place.reviewer_token(served.service)
         with (
