@@ -16,7 +16,7 @@ import pytest
 from stacksona_adapters.server.run import EmbeddedGate
 from stacksona_adapters.server.service.gate import GateService
 from stacksona_adapters.server.settings import ServerSettings
-from tests.server.conftest import World, ask, assert_problem, decide, settings_for
+from tests.server.conftest import World, ask, assert_problem, decide, execute, settings_for
 from tests.server.test_waiting import streaming
 
 if TYPE_CHECKING:
@@ -222,6 +222,26 @@ def test_wake_across_processes(db: str, spawn: Callable[[], Process]) -> None:
         waiting = pool.submit(agent.get, f"/v1/gate/decision/{decision['id']}?wait=60")
         decide(reviewer, decision)
         assert waiting.result(timeout=30).json()["status"] == "approved"
+
+
+@pytest.mark.postgresql
+def test_lost_connections(world: World, request: pytest.FixtureRequest) -> None:
+    """When the database drops every connection, a call is a 503 at worst, and the gate, its waiters too, recovers."""
+    agent, reviewer = world.agent(), world.reviewer()
+    decision = ask(agent)
+    wait = {"params": {"wait": "60"}}
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(agent.get, f"/v1/gate/decision/{decision['id']}", **wait)  # type: ignore[arg-type]
+        statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+        execute(request.getfixturevalue("postgres"), f"{statement} AND backend_type = 'client backend'")
+        path, body = f"/v1/reviews/{decision['id']}/decide", {"outcome": "approve"}
+        answers = [reviewer.post(path, json=body)]
+        while answers[-1].status_code == 503:
+            assert answers[-1].headers["retry-after"] == "1"
+            answers.append(reviewer.post(path, json=body))
+        assert answers[-1].status_code == 200
+        assert waiting.result(timeout=60).json()["status"] == "approved"
 
 
 def test_no_key_is_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
@@ -81,7 +81,7 @@ class Rule:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {**asdict(self), "outcome": self.outcome.value}
+        return {**vars(self), "outcome": self.outcome.value}
 
 
 @dataclass(frozen=True)
