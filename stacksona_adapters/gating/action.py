@@ -36,6 +36,8 @@ class Action(BaseModel):
         idempotency_key: Replaces the key derived from run, call id and digest.
         attempt_id: Names who takes the permission. A durable engine that replays on purpose passes a stable one;
             everyone else leaves it alone, and a second process then cannot run the action again.
+        take_at_once: Whether an allowed action is taken together with its answer, which saves a round trip. Off where
+            something may come between the answer and the action, such as a pause for another call of the same turn.
         framework: The framework of the agent.
     """
 
@@ -58,6 +60,7 @@ class Action(BaseModel):
     call_id: str | None = None
     idempotency_key: str | None = None
     attempt_id: str | None = None
+    take_at_once: bool = True
     framework: FrameworkOrigin = FrameworkOrigin.CUSTOM_API
 
     @field_validator("arguments", mode="before")

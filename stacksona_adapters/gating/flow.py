@@ -142,7 +142,8 @@ def ask(terms: Terms, action: Action) -> Flow[Asked]:
 
 
 def _decide(terms: Terms, asked: Asked, request: GateRequest) -> Flow[Asked]:
-    call = terms.dialect.request(request, request_key(asked.action), asked.attempt)
+    attempt = asked.attempt if asked.action.take_at_once else None
+    call = terms.dialect.request(request, request_key(asked.action), attempt)
     try:
         decision = yield from Send(call).ask()
     except GateRequestRefused as refusal:

@@ -66,8 +66,8 @@ class Dialect(Protocol):
     def sends_digest(self) -> bool:
         """Whether a request carries the digest of its full arguments; else the gate digests what it was shown."""
 
-    def request(self, request: GateRequest, key: str, attempt: str) -> Call[Decision]:
-        """Ask for a decision."""
+    def request(self, request: GateRequest, key: str, attempt: str | None) -> Call[Decision]:
+        """Ask for a decision; with an attempt, an allowed permission is taken at once."""
 
     def fetch(self, decision: Decision, wait: float = 0.0) -> Call[Decision]:
         """The decision now, or as soon as it is final within `wait` seconds."""
@@ -118,7 +118,7 @@ class V1Dialect:
         path = _path("v1", "tasks", event.task_id, "events")
         return Call("POST", path, read_nothing, event.model_dump(mode="json"), idempotency_key=key)
 
-    def request(self, request: GateRequest, key: str, attempt: str) -> Call[Decision]:
+    def request(self, request: GateRequest, key: str, attempt: str | None) -> Call[Decision]:
         """`POST /v1/gate/decision`."""
 
         def read(answer: Answer) -> Decision:
@@ -128,7 +128,7 @@ class V1Dialect:
             return decision
 
         body = request.model_dump(mode="json", exclude_none=True)
-        headers = {ATTEMPT_HEADER: attempt}
+        headers = {ATTEMPT_HEADER: attempt} if attempt else {}
         return Call("POST", "/v1/gate/decision", read, body, headers=headers, idempotency_key=key)
 
     def fetch(self, decision: Decision, wait: float = 0.0) -> Call[Decision]:
@@ -176,7 +176,7 @@ class AgentDialect:
         path = _path("api", "agent", "tasks", event.task_id, "events")
         return Call("POST", path, read_nothing, body, idempotency_key=key)
 
-    def request(self, request: GateRequest, key: str, attempt: str) -> Call[Decision]:
+    def request(self, request: GateRequest, key: str, attempt: str | None) -> Call[Decision]:
         """`POST /api/agent/tasks/{taskID}/requests`."""
         lines = [*request.summary, *([f"Revises {request.revises}"] if request.revises else [])]
         body = AgentRequest(

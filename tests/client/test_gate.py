@@ -218,6 +218,18 @@ def test_an_allowed_action_is_good_once_too(server: RunningGate) -> None:
         pytest.fail("it ran twice")
 
 
+def test_an_allow_can_be_taken_later(server: RunningGate) -> None:
+    """An action that is not taken with its answer survives a pause between the two, and is good once."""
+    gate, again = server.gate("bot"), server.gate("bot")
+    action = gate.action("refund", {"amount": 5}, run_id="later", call_id="c", take_at_once=False)
+
+    assert gate.authorize(action).decision.consumed_at is None
+    resumed = again.authorize(action)
+    again.take(resumed, resumed.arguments)
+    with pytest.raises(OutcomeUnknown):
+        gate.take(gate.authorize(action), action.arguments)
+
+
 def test_suspend_and_resume(server: RunningGate, reviewer: Reviewer, asynchronous: bool) -> None:
     """`wait=0` pauses; the pickled pause goes on in another client after days."""
     shop = Shop(server.gate("bot", wait=0), asynchronous=asynchronous)
