@@ -37,7 +37,7 @@ else:
 REVIEWER = "reviewer"
 """The name under which the person at this machine decides."""
 
-_LOOK_AGAIN = 0.05
+_LOOK_AGAIN = 0.1
 _ALIVE = Timeouts(connect=1, read=2, write=2, total=2)
 
 
@@ -51,8 +51,8 @@ def local_gate(
 ) -> Iterator[Gate]:
     """A connected `Gate` whose server runs in this process, or in another one that serves the same file already.
 
-    The process that starts first serves the file, on 127.0.0.1 only; when it ends or is killed, the next one that comes
-    takes over, on the same port where that is free. Requests, decisions and keys stay in the file.
+    The process that starts first serves the file, on 127.0.0.1 only; when it ends or is killed, one that has joined it,
+    or the next one that comes, takes over on the same port. Requests, decisions and keys stay in the file.
 
     Args:
         path: The SQLite file; made where it does not exist.
@@ -200,31 +200,49 @@ def serving_or_joined(place: Place, *, patience: float = 20.0) -> Iterator[Serve
     while not place.lock.acquire():
         url = place.published_url
         if url is not None and _answers(url):
-            with GateService(ServerSettings(db_url=place.file)) as service:
-                yield Served(url, here=False, service=service)
+            with _joined(place, url) as served:
+                yield served
             return
         if time.monotonic() > deadline:
             raise ConfigurationError(f"Another process has {place.file} and its gate does not answer; end it first.")
         threading.Event().wait(_LOOK_AGAIN)
-    try:
-        with _serving(place) as served:
-            yield served
-    finally:
-        place.lock.release()
+    with _serving(place, place.published_url) as served:
+        yield served
 
 
 @contextmanager
-def _serving(place: Place) -> Iterator[Served]:
-    earlier = place.published_url
-    place.withdraw()
-    gate = _start(place, urlsplit(earlier).port if earlier else None)
-    try:
-        with GateService(gate.settings) as service:
-            place.publish(gate.url)
-            yield Served(gate.url, here=True, service=service)
-    finally:
+def _joined(place: Place, url: str) -> Iterator[Served]:
+    """The gate of another process; when that one ends, this one serves, on the same port."""
+    over = threading.Event()
+    heir = threading.Thread(target=_inherit, args=(place, url, over), name="stacksona-heir", daemon=True)
+    with GateService(ServerSettings(db_url=place.file)) as service:
+        heir.start()
+        try:
+            yield Served(url, here=False, service=service)
+        finally:
+            over.set()
+            heir.join()
+
+
+def _inherit(place: Place, url: str, over: threading.Event) -> None:
+    while not over.wait(_LOOK_AGAIN):
+        if place.lock.acquire():
+            with _serving(place, url):
+                over.wait()
+
+
+@contextmanager
+def _serving(place: Place, earlier: str | None) -> Iterator[Served]:
+    """Serve here; the lock is held, and given back at the end."""
+    with contextlib.ExitStack() as stack:
+        stack.callback(place.lock.release)
         place.withdraw()
-        gate.stop()
+        gate = _start(place, urlsplit(earlier).port if earlier else None)
+        stack.callback(gate.stop)
+        stack.callback(place.withdraw)
+        service = stack.enter_context(GateService(gate.settings))
+        place.publish(gate.url)
+        yield Served(gate.url, here=True, service=service)
 
 
 def _start(place: Place, port: int | None) -> EmbeddedGate:

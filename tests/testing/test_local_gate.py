@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -122,6 +123,38 @@ def test_next_one_takes_over_from_a_killed_owner(tmp_path: Path) -> None:
 
     assert mine.decision.id == decision
     assert gate._core.settings.url == url
+
+
+@pytest.mark.parametrize("kill", [True, False], ids=["killed", "ended"])
+def test_who_has_joined_takes_over(tmp_path: Path, kill: bool) -> None:
+    """A process that waits at the gate of another one goes on when that one is killed or ends."""
+    path, lines = tmp_path / "gate.db", []
+    process, _, url = start(path)
+    with local_gate(path, agent="bot", announce=lines.append, state_dir=tmp_path) as gate:
+        asked = gate.request(gate.action("pay", {"amount": 2}))
+        if kill:
+            process.kill()
+        process.communicate()
+        until_answered(url)
+        with Reviewer(
+            url, json.loads((tmp_path / "gate.db.keys").read_text())["reviewers"]["reviewer"]["secret"]
+        ) as anna:
+            anna.approve(asked.decision.id)
+
+        assert gate.wait(asked, 20).decision.status == "approved"
+        assert lines == []
+
+
+def until_answered(url: str) -> None:
+    """Ask until somebody serves there."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            httpx.get(f"{url}/healthz").raise_for_status()
+        except httpx.TransportError:
+            assert time.monotonic() < deadline
+        else:
+            return
 
 
 def test_taken_port_does_not_keep_the_next_one_from_serving(tmp_path: Path) -> None:
