@@ -12,6 +12,7 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """The present moment, with a time zone."""
+        ...
 
 
 class SystemClock:

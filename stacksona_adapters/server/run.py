@@ -68,7 +68,7 @@ def listen(settings: ServerSettings) -> socket.socket:
 
 def url_of(bound: socket.socket) -> str:
     """The URL of a listening socket, as seen from this machine."""
-    host, port = bound.getsockname()[:2]
+    host, port = str(bound.getsockname()[0]), int(bound.getsockname()[1])
     seen = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     return f"http://[{seen}]:{port}" if ":" in seen else f"http://{seen}:{port}"
 

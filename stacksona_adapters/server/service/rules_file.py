@@ -11,7 +11,7 @@ from stacksona_adapters.server.service.errors import Invalid
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 
 def read(path: str | Path) -> list[dict[str, Any]]:

@@ -28,22 +28,28 @@ class Backend(Protocol):
     @property
     def reader(self) -> Engine:
         """Where reads run."""
+        ...
 
     @property
     def writer(self) -> Engine:
         """Where the one writer of this process runs."""
+        ...
 
     def lock(self, connection: Connection) -> None:
         """Begin of a writing transaction: wait until no other process is in one."""
+        ...
 
     def notify(self, connection: Connection) -> None:
         """Tell other processes, when this transaction commits, that decisions changed."""
+        ...
 
     def listen(self, wake: Callable[[], None]) -> AbstractContextManager[None]:
         """Call `wake` from a thread whenever another process changed decisions."""
+        ...
 
     def close(self) -> None:
         """Close every connection."""
+        ...
 
 
 def open_backend(url: str) -> Backend:

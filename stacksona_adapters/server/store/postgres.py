@@ -72,13 +72,13 @@ class PostgresBackend:
         address = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
         while not stopped.is_set():
             try:
-                with psycopg.connect(address, autocommit=True) as connection:
+                with psycopg.connect(address, autocommit=True) as connection:  # pyright: ignore[reportOptionalMemberAccess]
                     connection.execute(f"LISTEN {_CHANNEL}")
                     wake()  # for what changed while nobody listened
                     while not stopped.is_set():
                         for _ in connection.notifies(timeout=0.5, stop_after=1):
                             wake()
-            except psycopg.Error as error:
+            except psycopg.Error as error:  # pyright: ignore[reportOptionalMemberAccess]
                 log.warning("listening for changes failed, trying again: %s", error)
                 stopped.wait(_RETRY_SECONDS)
 
