@@ -87,6 +87,34 @@ def test_hidden_text(kind: str) -> None:
     assert verdict(rule(kind, "redacted", "allow"), call(amount="[redacted]")) is None
 
 
+@pytest.mark.parametrize(
+    ("known", "arguments"),
+    [
+        (rule("contains", "evil", "reject", "to"), {"to": ["a", "[redacted]"]}),
+        (rule("contains", "evil", "reject", "card.owner"), {"card": "[redacted]"}),
+        (rule("upper_limit", 5, "reject", "a.b.c"), {"a": {"b": "[redacted]"}}),
+    ],
+)
+def test_hidden_part(known: Rule, arguments: dict[str, Any]) -> None:
+    """Where the value may be in what is hidden, a person looks."""
+    assert verdict(known, call(**arguments)) is RuleOutcome.REVIEW
+
+
+def test_another_agents_name(world: World) -> None:
+    """A request that says another known agent's name does not get what that one is allowed."""
+    fields = {"tool": "issue_refund", "parameter": "amount", "type": "lower_limit", "value": 50}
+    for name in ("refund-bot", "Refund crew"):
+        world.service.add_rule(agent=name, outcome="allow", **fields)
+    world.service.add_rule(agent="strict-bot", outcome="reject", **fields)
+    bot, other = world.agent("refund-bot"), world.agent("other")
+    world.agent("strict-bot")
+
+    assert ask(bot, 20)["status"] == "allow"
+    assert ask(other, 20, agent="Refund crew")["status"] == "allow"
+    assert ask(other, 20, agent="refund-bot")["status"] == "pending_review"
+    assert ask(bot, 20, agent="strict-bot")["status"] == "reject"
+
+
 @pytest.mark.parametrize("outcome", ["allow", "review", "reject"])
 def test_missing_parameter(outcome: str) -> None:
     """A parameter that is not there matches nothing."""

@@ -37,7 +37,7 @@ async def add_event(request: Request) -> Response:
             revisions.revise(write, agent, task_id, event)
         accepted = tasks.add_agent_event(write, agent.name, task_id, event)
         if event.event_type == _EXECUTED:
-            permissions.report(write, agent.name, task_id, {"thread_id": event.thread_id, **event.payload})
+            permissions.report(write, agent.name, {"thread_id": event.thread_id, **event.payload})
         return 201, accepted
 
     return await agent_write(request, body, act)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -56,7 +57,7 @@ async def add_event(request: Request) -> Response:
     def act(write: Write, agent: Agent) -> tuple[int, EventAccepted]:
         accepted = tasks.add_event(write, agent.name, event)
         if event.event_type is EventType.TOOL_EXECUTED:
-            permissions.report(write, agent.name, event.task_id, event.event_payload)
+            permissions.report(write, agent.name, event.event_payload)
         return 201, accepted
 
     return await agent_write(request, body, act)
@@ -125,7 +126,7 @@ async def look(request: Request, find: Callable[[Read, Agent], Row[Any]]) -> Dec
     while late or not decision.status.final:
         with gate.changes.waiting(str(decision.decision_id)) as changed:
             if late:
-                await gate.write(decisions.expire_due)
+                await gate.write(partial(_settle, str(decision.decision_id)))
             decision, late = await gate.read(now)  # what changed before the event was there
             left = end - asyncio.get_running_loop().time()
             if decision.status.final or left <= 0 or gate.changes.closing:
@@ -133,6 +134,10 @@ async def look(request: Request, find: Callable[[Read, Agent], Row[Any]]) -> Dec
             await wait_for(changed, left)
             decision, late = await gate.read(now)
     return decision
+
+
+def _settle(decision_id: str, write: Write) -> None:
+    decisions.settle_time(write, decisions.get(write, decision_id))
 
 
 async def consume(request: Request) -> Response:

@@ -38,6 +38,7 @@ _NEWEST = (
     .order_by(decisions.c.number.desc())
     .limit(1)
 )
+_KNOWN = select(agents.c.name).where(agents.c.name == bindparam("name"))
 _FIRST_STATUS = {
     RuleOutcome.ALLOW: Status.ALLOW,
     RuleOutcome.REJECT: Status.REJECT,
@@ -60,7 +61,7 @@ def request(write: Write, agent: Agent, asked: GateRequest, *, attempt: str | No
         Invalid: If the digest is not that of the arguments, or a redacted value is none.
     """
     digest = checked_digest(asked)
-    outcome, rule = rules.judge(rules.remembered(write), rule_call(agent.name, asked))
+    outcome, rule = rules.judge(rules.remembered(write), rule_call(write, agent.name, asked))
     status = _FIRST_STATUS[outcome]
     taken = status is Status.ALLOW and attempt is not None
     row: dict[str, Any] = {
@@ -100,9 +101,11 @@ _ANSWERED = (
 )
 
 
-def rule_call(agent: str, asked: GateRequest) -> rules.Call:
-    """What the rules look at in a request."""
-    return rules.Call((agent, asked.agent or asked.agent_id), asked.action, asked.arguments)
+def rule_call(read: Read, agent: str, asked: GateRequest) -> rules.Call:
+    """What the rules look at in a request of a key's agent."""
+    name = asked.agent or asked.agent_id
+    posing = name != agent and read.connection.execute(_KNOWN, {"name": name}).first() is not None
+    return rules.Call((agent, name), asked.action, asked.arguments, posing)
 
 
 def _rule_message(status: Status, rule: rules.Rule | None) -> str | None:

@@ -101,7 +101,7 @@ def _take(write: Write, row: Row[Any], attempt: str | None) -> Row[Any]:
     return decisions.change(write, row, "permission.taken", values, {"taken_by": attempt})
 
 
-def report(write: Write, agent: str, task_id: str, payload: Mapping[str, Any]) -> None:
+def report(write: Write, agent: str, payload: Mapping[str, Any]) -> None:
     """Close a taken permission by the payload of a TOOL_EXECUTED event; one that names none closes nothing."""
     named = payload.get("decision_id") or payload.get("thread_id")
     outcome = payload.get("outcome")
@@ -110,7 +110,6 @@ def report(write: Write, agent: str, task_id: str, payload: Mapping[str, Any]) -
     query = select(tables.decisions).where(
         (tables.decisions.c.decision_id == named) | (tables.decisions.c.thread_id == named),
         tables.decisions.c.agent == agent,
-        tables.decisions.c.task_id == task_id,
     )
     row = write.connection.execute(query).one_or_none()
     if row is not None and row.outcome == Outcome.UNKNOWN.value:

@@ -137,9 +137,10 @@ _SUMMARIES = ("event_summary", "summary", "message", "text")
 
 
 def timeline(read: Read, agent: str, task_id: str) -> list[TimelineEntry]:
-    """A task's records, oldest first."""
-    query = select(records).where(records.c.agent == agent, records.c.task_id == task_id).order_by(records.c.seq)
-    return [_entry(row) for row in read.connection.execute(query)]
+    """A task's last thousand records, oldest first."""
+    mine = select(records).where(records.c.agent == agent, records.c.task_id == task_id)
+    rows = read.connection.execute(mine.order_by(records.c.seq.desc()).limit(1000)).all()
+    return [_entry(row) for row in reversed(rows)]
 
 
 def _entry(row: Row[Any]) -> TimelineEntry:

@@ -64,7 +64,7 @@ def revise(write: Write, agent: Agent, task_id: str, event: AgentEvent) -> None:
         "risk": request.risk.value,
         "action_digest": decisions.checked_digest(request),
     }
-    outcome, rule = rules.judge(rules.remembered(write), decisions.rule_call(agent.name, request))
+    outcome, rule = rules.judge(rules.remembered(write), decisions.rule_call(write, agent.name, request))
     if outcome is RuleOutcome.REJECT and rule is not None:
         values |= {"status": Status.REJECTED.value, "decided_at": write.now, "rule": json.dumps(rule.as_dict())}
         values["message"] = f"A rule of the gate forbids the revised request ({rule.parameter}: {rule.type})."

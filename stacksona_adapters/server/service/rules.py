@@ -86,11 +86,19 @@ class Rule:
 
 @dataclass(frozen=True)
 class Call:
-    """What rules look at."""
+    """What rules look at.
+
+    Attributes:
+        agents: The names of the agent: its key's, and the one that its request says.
+        tool: The action's name.
+        arguments: The action's arguments.
+        posing: Whether the request says another known agent's name, whose rules that allow it then does not get.
+    """
 
     agents: tuple[str, ...]
     tool: str
     arguments: Mapping[str, Any]
+    posing: bool = False
 
 
 def number(value: Any) -> Decimal | None:
@@ -110,9 +118,11 @@ _MISSING = object()
 
 
 def resolve(arguments: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path, or a mark that there is none."""
+    """The value at a dotted path, or a mark that there is none; what is inside of a hidden value is hidden."""
     value: Any = arguments
     for part in path.split("."):
+        if value == REDACTED:
+            break
         if isinstance(value, dict) and part in value:
             value = value[part]
         elif isinstance(value, list) and part.isascii() and part.isdigit() and len(part) < 9 and int(part) < len(value):
@@ -131,12 +141,14 @@ def _matches(rule: Rule, value: Any) -> bool | None:
     if rule.type == "contains":
         if isinstance(value, str):
             return str(rule.value) in value
-        return any(type(item) is type(rule.value) and item == rule.value for item in value) if _is_list(value) else None
+        return _has(value, rule.value) if isinstance(value, list) else None
     return re2.search(str(rule.value), value) is not None if isinstance(value, str) else None
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)
+def _has(items: list[Any], wanted: Any) -> bool | None:
+    if any(type(item) is type(wanted) and item == wanted for item in items):
+        return True
+    return None if REDACTED in items else False
 
 
 def _within(rule: Rule, value: Decimal | None) -> bool | None:
@@ -157,7 +169,8 @@ def verdict(rule: Rule, call: Call) -> RuleOutcome | None:
     A parameter that is there and cannot be compared does not satisfy a rule that allows, and makes a person look
     where a rule would review or reject.
     """
-    if rule.agent not in ("*", *call.agents) or rule.tool not in ("*", call.tool):
+    names = call.agents[:1] if call.posing and rule.outcome is RuleOutcome.ALLOW else call.agents
+    if rule.agent not in ("*", *names) or rule.tool not in ("*", call.tool):
         return None
     value = resolve(call.arguments, rule.parameter)
     if value is _MISSING:
