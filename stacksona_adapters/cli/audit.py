@@ -62,7 +62,7 @@ def _of_file(file: Path) -> dict[str, Any]:
 def _first_break(listed: list[Any]) -> tuple[int | None, str | None]:
     from stacksona_adapters.errors import InvalidAction
     from stacksona_adapters.protocol.canonical import canonical_json
-    from stacksona_adapters.server.service.records import GENESIS, record_hash
+    from stacksona_adapters.protocol.chain import GENESIS, record_hash
 
     prev, task = GENESIS, None
     for position, record in enumerate(listed, 1):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import rfc8785
@@ -12,6 +14,8 @@ from stacksona_adapters.errors import InvalidAction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def jsonable(value: Any, what: str = "arguments") -> Any:
@@ -44,6 +48,8 @@ def canonical_json(value: Any) -> bytes:
     Raises:
         InvalidAction: For numbers outside of I-JSON (beyond 2**53, NaN, infinity) and lone surrogates.
     """
+    if _is_plain(value):
+        return _encode_plain(value).encode()
     try:
         return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
@@ -51,6 +57,26 @@ def canonical_json(value: Any) -> bytes:
             f"A value has no canonical JSON form ({error}); nothing ran. "
             "Integers beyond 2**53, NaN and infinity must be passed as strings."
         ) from error
+
+
+_encode_plain = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the standard library, which is ten times as fast, writes it in canonical form too.
+
+    It differs in floats, in whole numbers beyond 2**53, in lone surrogates, and in the order of names beyond ASCII.
+    """
+    kind = type(value)
+    if kind is str:
+        return bool(value.isascii()) or not _SURROGATE.search(value)
+    if kind is int:
+        return -(2**53) < value < 2**53
+    if kind is dict:
+        return all(type(name) is str and name.isascii() and _is_plain(item) for name, item in value.items())
+    if kind is list:
+        return all(map(_is_plain, value))
+    return value is None or kind is bool
 
 
 def digest(value: Any) -> str:

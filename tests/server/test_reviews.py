@@ -282,7 +282,8 @@ def test_claim(world: World) -> None:
 
 def test_export(world: World) -> None:
     """An export has the whole chain, and is itself a part of it."""
-    from stacksona_adapters.server.service.records import canonical, record_hash
+    from stacksona_adapters.protocol.chain import record_hash
+    from stacksona_adapters.server.service.records import canonical
 
     agent, reviewer = world.agent(), world.reviewer()
     decision = ask(agent)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -13,6 +10,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from stacksona_adapters.errors import InvalidAction
 from stacksona_adapters.protocol.canonical import canonical_json
+from stacksona_adapters.protocol.chain import GENESIS, canonical_value, record_hash
 from stacksona_adapters.protocol.reviews import TimelineEntry
 from stacksona_adapters.server.service.errors import Invalid, NotFound
 from stacksona_adapters.server.store.tables import decisions, records, tasks
@@ -23,11 +21,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
     from stacksona_adapters.server.service.context import Read, Write
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-GENESIS = ""
-"""The `prev` of a task's first record."""
 
 _HEAD = select(tasks.c.head_seq, tasks.c.head_hash).where(
     tasks.c.agent == bindparam("agent"), tasks.c.task_id == bindparam("task_id")
@@ -46,59 +39,10 @@ def canonical(value: Any) -> str:
     Raises:
         Invalid: If the value has none.
     """
-    if _is_plain(value):
-        return _encode_plain(value)
     try:
         return canonical_json(value).decode()
     except InvalidAction as error:
         raise Invalid(str(error)) from error
-
-
-_encode_plain = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether the standard library, which is ten times as fast, writes it in canonical form too.
-
-    It differs in floats, in whole numbers beyond 2**53, in lone surrogates, and in the order of names beyond ASCII.
-    """
-    kind = type(value)
-    if kind is str:
-        return bool(value.isascii()) or not _SURROGATE.search(value)
-    if kind is int:
-        return -(2**53) < value < 2**53
-    if kind is dict:
-        return all(type(name) is str and name.isascii() and _is_plain(item) for name, item in value.items())
-    if kind is list:
-        return all(map(_is_plain, value))
-    return value is None or kind is bool
-
-
-def canonical_value(text: str) -> Any:
-    """The value of canonical JSON, in which a whole number beyond 2**53 was a float."""
-    return json.loads(text, parse_int=_whole)
-
-
-def _whole(digits: str) -> int | float:
-    number = int(digits)
-    return number if abs(number) <= 2**53 else float(number)
-
-
-def record_hash(prev: str, seq: int, task: str, at: str, kind: str, payload: str) -> str:
-    """The hash of a record: SHA-256 over the canonical JSON of all that it says.
-
-    Args:
-        prev: The hash of the record before it.
-        seq: Its number in the task's chain, from 1.
-        task: The task's id.
-        at: When, as RFC 3339 text.
-        kind: What happened.
-        payload: Canonical JSON.
-    """
-    # The names in canonical order, so that the payload need not be parsed again.
-    head = canonical({"at": at, "kind": kind})[:-1]
-    tail = canonical({"prev": prev, "seq": seq, "task": task})[1:]
-    return "sha256:" + hashlib.sha256(f'{head},"payload":{payload},{tail}'.encode()).hexdigest()
 
 
 def append(write: Write, agent: str, task_id: str, kind: str, payload: Mapping[str, Any]) -> str:

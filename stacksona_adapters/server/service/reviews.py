@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, insert, or_, select
 
+from stacksona_adapters.protocol.chain import GENESIS, canonical_value
 from stacksona_adapters.protocol.decisions import Decision, Outcome, Status
 from stacksona_adapters.protocol.reviews import Folder, Note, Review, ReviewDetail, ReviewPage
 from stacksona_adapters.server.service import decisions, permissions, records
@@ -247,9 +248,9 @@ def chain(read: Read, agent: str, task_id: str) -> list[dict[str, Any]]:
     """A task's records with all that is needed to check their hashes."""
     table = tables.records
     query = select(table).where(table.c.agent == agent, table.c.task_id == task_id).order_by(table.c.seq)
-    prev, listed = records.GENESIS, []
+    prev, listed = GENESIS, []
     for row in read.connection.execute(query):
         told = {"seq": row.seq, "task": row.task_id, "at": row.at, "kind": row.kind, "prev": prev}
-        listed.append({**told, "payload": records.canonical_value(row.payload), "hash": row.hash})
+        listed.append({**told, "payload": canonical_value(row.payload), "hash": row.hash})
         prev = row.hash
     return listed

@@ -12,9 +12,10 @@ import re2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import delete, insert, select
 
+from stacksona_adapters.protocol.chain import canonical_value
 from stacksona_adapters.protocol.requests import REDACTED
 from stacksona_adapters.server.service.errors import Invalid, NotFound, invalid
-from stacksona_adapters.server.service.records import canonical, canonical_value
+from stacksona_adapters.server.service.records import canonical
 from stacksona_adapters.server.service.tokens import new_id
 from stacksona_adapters.server.store.tables import rules
 

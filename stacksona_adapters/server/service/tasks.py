@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, insert, select
 
+from stacksona_adapters.protocol.chain import GENESIS
 from stacksona_adapters.protocol.tasks import AGENT_EVENT_TYPES, AgentEvent, EventAccepted, TaskCreate, TaskCreated
 from stacksona_adapters.server.service import records
 from stacksona_adapters.server.service.errors import invalid
@@ -45,7 +46,7 @@ def ensure(write: Write, agent: str, task_id: str) -> None:
 
 def _add(write: Write, agent: str, task_id: str, about: dict[str, Any]) -> None:
     row = {"agent": agent, "task_id": task_id, "about": records.canonical(about), "created_at": write.now}
-    write.connection.execute(_ADD, {**row, "head_seq": 0, "head_hash": records.GENESIS})
+    write.connection.execute(_ADD, {**row, "head_seq": 0, "head_hash": GENESIS})
     records.append(write, agent, task_id, "task.created", {**about, "key_of": agent})
 
 
