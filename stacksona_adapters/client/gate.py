@@ -14,7 +14,7 @@ from stacksona_adapters.client.core import GateCore
 from stacksona_adapters.client.protect import Described, protected
 from stacksona_adapters.client.scope import TaskScope
 from stacksona_adapters.client.settings import Timeouts, load_settings
-from stacksona_adapters.errors import ConfigurationError
+from stacksona_adapters.errors import ConfigurationError, ReviewPending
 from stacksona_adapters.gating import flow
 from stacksona_adapters.gating.action import Action, make_action
 from stacksona_adapters.gating.effects import Flow, TaskRef
@@ -194,9 +194,15 @@ class _Face:
         """Report a milestone of a task; never waits."""
         self._core.report(task, kind, payload)
 
-    def withdraw(self, asked: Asked) -> None:
-        """Cancel a request that nobody wants any more; never waits."""
-        self._core.run_at_once(flow.withdraw(asked))
+    def withdraw(self, pending: Asked | ReviewPending) -> None:
+        """Cancel a request that nobody wants any more; never waits.
+
+        Args:
+            pending: The request, or what `authorize` raised of it in this process.
+        """
+        task = pending.task if isinstance(pending, Asked) else self._core.tasks.find(pending.action.run_id)
+        if task is not None and isinstance(pending.decision, Decision):
+            self._core.run_at_once(flow.withdraw(pending.decision, task))
 
     def finish(self, run_id: str, error: str | None = None) -> None:
         """Report that a run has ended: TASK_COMPLETED, or TASK_FAILED with the error. For adapters.

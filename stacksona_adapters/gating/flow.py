@@ -304,6 +304,6 @@ def report(asked: Asked, outcome: Outcome, seconds: float, error: str | None = N
         yield from Report(asked.task, EventType.TOOL_EXECUTED, {**facts, "outcome": str(outcome)}).ask()
 
 
-def withdraw(asked: Asked) -> Flow[None]:
-    """Cancel the request at the gate, for a caller that gave up."""
-    yield from Withdraw(asked.decision, asked.task).ask()
+def withdraw(decision: Decision, task: TaskRef) -> Flow[None]:
+    """Cancel a request at the gate, for a caller that gave up."""
+    yield from Withdraw(decision, task).ask()
