@@ -218,6 +218,8 @@ def test_edit_keeps_hidden_values(world: World) -> None:
     "schema",
     [
         {"type": 3},
+        {"$dynamicRef": "#"},
+        {"allOf": [{"allOf": [{"allOf": [{"allOf": [{"allOf": [{"$ref": "#"}]}]}]}]}]},
         {"$ref": "#"},
         {"$ref": "http://127.0.0.1:9/schema.json"},
         {"$ref": "#/$defs/missing"},

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from stacksona_adapters.protocol.requests import GateRequest
 
 _MOST_STEPS = 20_000
+_MOST_DEPTH = 50
 _MOST_ERRORS = 20
 
 
@@ -29,17 +30,22 @@ class _TooMuch(Exception):
 
 
 class _Budget:
-    """Counts the references that a check follows."""
+    """Counts the references that a check follows, and how deep it is in them."""
 
     def __init__(self) -> None:
         self.left = _MOST_STEPS
+        self.depth = 0
 
     def ref(self, validator: Any, ref: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
         """`$ref`, as long as the budget lasts."""
         self.left -= 1
-        if self.left < 0:
+        self.depth += 1
+        if self.left < 0 or self.depth > _MOST_DEPTH:
             raise _TooMuch
-        yield from Draft202012Validator.VALIDATORS["$ref"](validator, ref, instance, schema)
+        try:
+            yield from Draft202012Validator.VALIDATORS["$ref"](validator, ref, instance, schema)
+        finally:
+            self.depth -= 1
 
 
 def _found(pattern: Any, text: str) -> bool:
@@ -111,6 +117,14 @@ def _schema_errors(schema: dict[str, Any], edited: dict[str, Any]) -> list[tuple
         Draft202012Validator.check_schema(schema)
         found = [(join(error.absolute_path), error.message[:500]) for error in validator.iter_errors(edited)]
     except (SchemaError, Unresolvable, re2.error, _TooMuch, RecursionError, TypeError, ValueError) as error:
-        why = f"the tool's schema cannot be used ({type(error).__name__}); approve without changes, or send it back"
-        raise Invalid(f"The edited arguments cannot be checked: {why}.", [("/arguments", why)]) from error
+        raise _unusable(error) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of the Rust in `rpds`, where it meets the recursion limit
+            raise
+        raise _unusable(error) from error
     return found
+
+
+def _unusable(error: BaseException) -> Invalid:
+    why = f"the tool's schema cannot be used ({type(error).__name__}); approve without changes, or send it back"
+    return Invalid(f"The edited arguments cannot be checked: {why}.", [("/arguments", why)])
