@@ -42,6 +42,7 @@ class GatedCodeExecutor(CodeExecutor, Executor):
     """
 
     component_type = "code_executor"
+    component_provider_override = "stacksona_adapters.autogen.GatedCodeExecutor"
 
     def __init__(self, inner: CodeExecutor, performer: Performer, agent: str | None = None) -> None:
         if isinstance(inner, GatedCodeExecutor):

@@ -171,7 +171,7 @@ class TeamGate:
     ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | TaskResult | PausedTeam, None]:
         """As `run`, with the messages as they come; the last item is the result or the pause."""
         self._check(team)
-        self._runs.begin(run_id)
+        self._runs.begin(task, run_id)
         async for item in self._runs.stream(team, task, cancellation_token or CancellationToken()):
             yield item
 

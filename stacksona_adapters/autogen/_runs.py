@@ -33,7 +33,7 @@ class Runs:
         self._running = False
         self._begun = False
 
-    def begin(self, run_id: str | None) -> None:
+    def begin(self, task: Task, run_id: str | None) -> None:
         """Begin a run; the first one is that of the constructor, where no id is given.
 
         Raises:
@@ -45,6 +45,7 @@ class Runs:
             raise ConfigurationError(f"The team waits for {', '.join(waiting)}: give its pause to resume().")
         if run_id is not None or self._begun:
             self._performer.run = Run(run_id or f"autogen_{uuid.uuid4().hex}")
+        self._performer.transcript.first = _text(task)
         self._begun = True
 
     def restore(self, paused: PausedTeam) -> None:
@@ -88,6 +89,7 @@ class Runs:
             raise
         finally:
             self._running = False
+            self._review.token = CancellationToken()
         self._review.note(said)
         paused = await self.pause(team)
         if paused is None:
@@ -127,6 +129,13 @@ class Runs:
     def _check(self) -> None:
         if self._running:
             raise ConfigurationError("The team runs; wait until its run has returned.")
+
+
+def _text(task: Task) -> str | None:
+    if task is None or isinstance(task, str):
+        return task
+    messages = [task] if isinstance(task, BaseChatMessage) else task
+    return "\n".join(message.to_text() for message in messages)
 
 
 async def _stream(team: Team | ChatAgent, task: Task, token: CancellationToken) -> AsyncGenerator[Any, None]:

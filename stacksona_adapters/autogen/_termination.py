@@ -29,6 +29,7 @@ class ReviewTermination(TerminationCondition):
     """
 
     component_type = "termination"
+    component_provider_override = "stacksona_adapters.autogen.ReviewTermination"
 
     def __init__(self, review: Reviews) -> None:
         self._review = review

@@ -27,6 +27,8 @@ class GatedTool(BaseTool[Any, Any], Executor):
         agent: The agent that has it, where several agents have different tools of one name.
     """
 
+    component_provider_override = "stacksona_adapters.autogen.GatedTool"
+
     def __init__(self, inner: BaseTool[Any, Any], performer: Performer, agent: str | None = None) -> None:
         super().__init__(inner.args_type(), inner.return_type(), inner.name, inner.description)
         self.inner = inner

@@ -36,6 +36,7 @@ class GatedWorkbench(Workbench, Executor):
     """
 
     component_type = "workbench"
+    component_provider_override = "stacksona_adapters.autogen.GatedWorkbench"
 
     def __init__(self, inner: Workbench, performer: Performer, agent: str | None = None) -> None:
         if isinstance(inner, GatedWorkbench):
