@@ -26,7 +26,9 @@ from stacksona_adapters.client.transport import Transport
 from stacksona_adapters.errors import ConfigurationError, GateError
 from stacksona_adapters.protocol.calls import Call, raise_for_status
 from stacksona_adapters.server.run import EmbeddedGate
+from stacksona_adapters.server.service.accounts import Role
 from stacksona_adapters.server.service.gate import GateService
+from stacksona_adapters.server.service.sessions import sign_in_link
 from stacksona_adapters.server.settings import ServerSettings, database_url
 
 if sys.platform == "win32":
@@ -154,8 +156,9 @@ class Place:
         return kept
 
     def sign_in_link(self, served: Served) -> str:
-        """A link that opens the inbox of this gate, signed in."""
-        return sign_in_link(served.url, self.reviewer_token(served.service))
+        """A new link that signs the person at this machine in to the inbox, once, as an admin."""
+        self.reviewer_token(served.service)  # from here on there is such a reviewer
+        return sign_in_link(served.service, served.url, REVIEWER, role=Role.ADMIN)
 
     def _kept(self, kind: str, name: str, known: dict[str, Any]) -> str | None:
         entry = _read_json(self._keys).get(kind, {}).get(name)
@@ -172,16 +175,6 @@ class Place:
         kept.setdefault(kind, {})[name] = {"id": key_id, "secret": secret}
         _write_private(self._keys, kept)
         return secret
-
-
-def sign_in_link(url: str, token: str) -> str:
-    """A link that opens a gate's inbox, signed in. The token stands behind `#`, so no server and no log gets it.
-
-    Args:
-        url: The gate's base URL.
-        token: A reviewer's token.
-    """
-    return f"{url}/inbox/sign-in#{token}"
 
 
 @contextmanager

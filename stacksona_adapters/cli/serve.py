@@ -72,14 +72,18 @@ def _listening(settings: ServerSettings) -> Iterator[socket.socket]:
 
 
 def _welcome(db: str | None, settings: ServerSettings, url: str) -> None:
-    from stacksona_adapters.local import sign_in_link
+    from stacksona_adapters.local import REVIEWER
+    from stacksona_adapters.server.service.accounts import Role
+    from stacksona_adapters.server.service.sessions import sign_in_link
 
     with opened(db, create=True) as service:
         key, token = service.write(_first_keys)
+        link = sign_in_link(service, url, REVIEWER, role=Role.ADMIN) if token else ""
     say(f"Gate:   {url}", f"Data:   {shown_url(settings.database).removeprefix('sqlite:///')}")
     if key and token:
-        say(f"Inbox:  {sign_in_link(url, token)}", f"Key:    {key}  (of the agent {_FIRST_AGENT!r})", "")
-        say("The key and the link are shown this once. For an agent in another terminal:", "")
+        say(f"Inbox:  {link}", f"Key:    {key}  (of the agent {_FIRST_AGENT!r})", "")
+        say("The key and the link are shown this once; the link signs in once, within a day.")
+        say("For an agent in another terminal:", "")
         say(f"  export STACKSONA_GATE_URL={url} STACKSONA_API_KEY={key}")
         say(f"  export STACKSONA_REVIEWER_TOKEN={token}  # for `stacksona inbox`", "")
     else:

@@ -17,6 +17,7 @@ from stacksona_adapters.server.api.changes import Change, Changes, changes_after
 from stacksona_adapters.server.api.http import Served
 from stacksona_adapters.server.api.limits import BodyLimit
 from stacksona_adapters.server.api.openapi import describe
+from stacksona_adapters.server.inbox import routes as inbox_routes
 from stacksona_adapters.server.service import decisions
 from stacksona_adapters.server.service.gate import GateService
 from stacksona_adapters.server.store.writer import StoreUnavailable
@@ -62,6 +63,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     problems.install(app)
     app.add_middleware(BodyLimit, limit=settings.max_body)
     app.router.routes.extend(endpoint.route() for endpoint in ENDPOINTS)
+    app.router.routes.extend(inbox_routes())
     app.openapi = lambda: _document(app)  # type: ignore[method-assign] # the way that FastAPI documents
     return app
 

@@ -77,7 +77,7 @@ def test_first_and_second_start(tmp_path: Path, how: signal.Signals) -> None:
     """The first start hands out what one needs, and says it works; the second one hands out nothing."""
     db = tmp_path / "data" / "gate.db"
     with serving(db) as first:
-        key, token = first.found(r"Key: +(sg_\S+)"), first.found(r"Inbox: +http\S+?(sr_\S+)\n")
+        key, token = first.found(r"Key: +(sg_\S+)"), first.found(r"STACKSONA_REVIEWER_TOKEN=(sr_\S+)")
         with Gate("agent", url=first.url, api_key=key, wait=0, state_dir=tmp_path) as gate:
             decision = gate.request(gate.action("pay", {"amount": 1})).decision
         with Reviewer(first.url, token) as reviewer:
@@ -122,7 +122,7 @@ def test_local_gate_joins_a_served_file(tmp_path: Path) -> None:
     db, lines = tmp_path / "gate.db", []
     options = {"agent": "bot", "wait": 0, "state_dir": tmp_path, "announce": lines.append}
     with serving(db) as running:
-        token = running.found(r"Inbox: +http\S+?(sr_\S+)\n")
+        token = running.found(r"STACKSONA_REVIEWER_TOKEN=(sr_\S+)")
         with local_gate(db, **options) as gate:
             asked = gate.request(gate.action("pay", {"amount": 1}))
         with Reviewer(running.url, token) as reviewer:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _MOST = 2000
 
+EVERYTHING = "*"
+"""The topic of every change."""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -60,7 +63,11 @@ class Changes:
 
     @contextmanager
     def waiting(self, *topics: str) -> Iterator[asyncio.Event]:
-        """An event that is set when something changes about a decision's id or an agent's name (`agent:NAME`)."""
+        """An event that is set when something changes about a topic.
+
+        Args:
+            *topics: A decision's id, an agent's name (`agent:NAME`), or `*` for any decision.
+        """
         event = asyncio.Event()
         for topic in topics:
             self._waiting[topic].add(event)
@@ -92,7 +99,7 @@ class Changes:
             found = await read(cursor)
             for change in found:
                 cursor = change.cursor
-                for topic in (change.decision_id, f"agent:{change.agent}"):
+                for topic in (change.decision_id, f"agent:{change.agent}", "*"):
                     for event in self._waiting.get(topic, ()):
                         event.set()
             if len(found) < _MOST:

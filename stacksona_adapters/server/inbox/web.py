@@ -1,0 +1,261 @@
+"""What the pages share: who looks, protection of every form, templates, and headers that forbid all else."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.datastructures import FormData
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from stacksona_adapters.server.api.http import Served, served, text_of
+from stacksona_adapters.server.inbox import display, text, words
+from stacksona_adapters.server.service import errors, sessions
+from stacksona_adapters.server.service.accounts import Passwords, Role
+from stacksona_adapters.server.service.errors import Refusal
+from stacksona_adapters.server.store.writer import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from starlette.requests import Request
+
+    from stacksona_adapters.server.service.context import Read, Write
+    from stacksona_adapters.server.service.sessions import Session
+
+    Handler = Callable[["Visit"], Awaitable[Response]]
+
+T = TypeVar("T")
+
+HERE = Path(__file__).parent
+COOKIE = "stacksona_session"
+CSRF_FIELD = "csrf"
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
+}
+"""On every page: nothing runs or loads that is not this gate's own file, and nobody frames it."""
+
+_STATUS: dict[type[Refusal], int] = {
+    errors.Malformed: 400,
+    errors.NotAuthenticated: 401,
+    errors.NotPermitted: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.Gone: 410,
+    errors.Invalid: 422,
+    sessions.TooManyAttempts: 429,
+}
+
+
+class Site:
+    """The templates and what else all pages need."""
+
+    def __init__(self, versions: Mapping[str, str]) -> None:
+        self.passwords = Passwords()
+        self._templates = Environment(
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters.update(
+            foreign=text.foreign, visible=text.visible, label=display.label, long=text.long_text, json=display.as_json
+        )
+        static = {name: f"/inbox/static/{name}?v={version}" for name, version in versions.items()}
+        self._templates.globals.update(static=static, time_tag=text.time_tag, words=words, one=display.one)
+
+    def render(self, template: str, status: int, values: Mapping[str, Any]) -> Response:
+        """A page."""
+        content = self._templates.get_template(template).render(values)
+        return HTMLResponse(content, status, HEADERS)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One request of somebody who is signed in.
+
+    Attributes:
+        request: The request.
+        site: The templates.
+        served: The running gate.
+        secret: The session's secret.
+        session: Who it is.
+        form: What the form has; nothing for a GET.
+    """
+
+    request: Request
+    site: Site
+    served: Served
+    secret: str
+    session: Session
+    form: FormData
+
+    @property
+    def reviewer(self) -> str:
+        """The name of who looks."""
+        return self.session.reviewer
+
+    @property
+    def partial(self) -> bool:
+        """Whether htmx asks for a part of a page."""
+        return self.request.headers.get("hx-request") == "true"
+
+    def field(self, name: str) -> str:
+        """A field of the form; empty where it is missing.
+
+        Raises:
+            Invalid: If it has what cannot be kept.
+        """
+        value = self.form.get(name)
+        return text_of(value.replace("\r\n", "\n"), f"/{name}") if isinstance(value, str) else ""
+
+    async def read(self, act: Callable[[Read], T]) -> T:
+        """Run a reading use case."""
+        return await self.served.read(act)
+
+    async def write(self, act: Callable[[Write], T]) -> T:
+        """Run a writing use case."""
+        return await self.served.write(act)
+
+    def render(self, template: str, status: int = 200, /, **values: Any) -> Response:
+        """A page, with what every page needs."""
+        shared = {
+            "me": self.session,
+            "csrf": Markup('<input type="hidden" name="{}" value="{}">').format(CSRF_FIELD, csrf_token(self.secret)),
+            "section": "inbox",
+            "now": self.served.gate.settings.clock.now(),
+            "path": self.request.url.path,
+        }
+        return self.site.render(template, status, {**shared, **values})
+
+
+def csrf_token(secret: str) -> str:
+    """What every form of a session carries: nobody without the cookie can know it."""
+    return hmac.new(secret.encode(), b"inbox form", hashlib.sha256).hexdigest()
+
+
+def same_origin(request: Request) -> bool:
+    """Whether a form comes from one of these pages; a browser says so in a header that no page can set."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin = request.headers.get("origin")  # older browsers, and plain http on other machines
+    return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+
+
+def cookie_name(request: Request) -> str:
+    """The cookie's name; cookies know no ports, and several gates may run on one machine."""
+    port = urlsplit(f"//{request.headers.get('host', '')}").netloc.rpartition(":")[2]
+    return f"{COOKIE}_{port}" if port.isdigit() else COOKIE
+
+
+def set_cookie(request: Request, response: Response, secret: str) -> None:
+    """Start a session in the browser. Lax, so that a link in a notification finds the reviewer signed in."""
+    response.set_cookie(
+        cookie_name(request),
+        secret,
+        max_age=int(sessions.LONGEST_SESSION.total_seconds()),
+        path="/",
+        httponly=True,
+        samesite="lax",
+        secure=request.url.scheme == "https",
+    )
+
+
+def redirect(where: str) -> Response:
+    """Go on to another page, by GET."""
+    return RedirectResponse(where, 303, HEADERS)
+
+
+def page(site: Site, path: str, handler: Handler, *, role: Callable[[Role], bool] | None = None) -> Route:
+    """A page for somebody who is signed in.
+
+    Args:
+        site: The templates.
+        path: Where.
+        handler: Makes it.
+        role: Whose role may see it; everybody's where it is `None`.
+    """
+
+    async def get(request: Request) -> Response:
+        return await _visit(site, request, handler, role)
+
+    return Route(path, get, methods=["GET"], include_in_schema=False)
+
+
+def action(
+    site: Site, path: str, handler: Handler, *, role: Callable[[Role], bool] | None = lambda role: role.decides
+) -> Route:
+    """What a form does: only from these pages, with the session's token, by a role that may."""
+
+    async def post(request: Request) -> Response:
+        return await _visit(site, request, handler, role)
+
+    return Route(path, post, methods=["POST"], include_in_schema=False)
+
+
+async def _visit(site: Site, request: Request, handler: Handler, role: Callable[[Role], bool] | None) -> Response:
+    try:
+        gate, secret = served(request), request.cookies.get(cookie_name(request), "")
+        session = await gate.read(lambda read: sessions.find(read, secret)) if secret else None
+        if session is None:
+            return _sign_in_first(request)
+        form = FormData()
+        if request.method == "POST":
+            form = await _checked_form(request, secret)
+        if role is not None and not role(session.role):
+            raise errors.NotPermitted(f"Your role ({session.role}) does not permit this.")
+        if session.stale:
+            await gate.write(lambda write: sessions.touch(write, secret))
+        return await handler(Visit(request, site, gate, secret, session, form))
+    except (Refusal, StoreUnavailable) as error:
+        return refused(site, error)
+
+
+async def _checked_form(request: Request, secret: str) -> FormData:
+    if not same_origin(request):
+        raise errors.NotPermitted("This form was not sent from the inbox, so nothing was done.")
+    form = await request.form(max_files=0, max_fields=500)
+    token = form.get(CSRF_FIELD)
+    if not isinstance(token, str) or not hmac.compare_digest(token.encode(), csrf_token(secret).encode()):
+        raise errors.NotPermitted("This form belongs to another session, so nothing was done. Open the page again.")
+    return form
+
+
+def _sign_in_first(request: Request) -> Response:
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    where = "/inbox/sign-in" + (f"?next={quote(here)}" if request.method == "GET" else "")
+    if request.headers.get("hx-request") == "true":
+        return Response(status_code=401, headers={**HEADERS, "HX-Redirect": "/inbox/sign-in"})
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return Response(status_code=401, headers=HEADERS)
+    return redirect(where)
+
+
+def refused(site: Site, error: Refusal | StoreUnavailable) -> Response:
+    """The page that says why something was not done."""
+    status = _STATUS.get(type(error), 400) if isinstance(error, Refusal) else 503
+    detail = error.detail if isinstance(error, Refusal) else f"The gate cannot answer now: {error}."
+    response = site.render("error.html", status, {"status": status, "detail": detail})
+    if isinstance(error, Refusal) and "retry_after" in error.facts:
+        response.headers["Retry-After"] = str(error.facts["retry_after"])
+    return response

@@ -1,0 +1,81 @@
+"""What things are called on the pages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stacksona_adapters.protocol.decisions import Status
+from stacksona_adapters.protocol.reviews import Folder
+from stacksona_adapters.server.service.search import Age, Order
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FOLDERS = {
+    Folder.NEW: "New",
+    Folder.REVIEWING: "Reviewing",
+    Folder.APPROVED: "Approved",
+    Folder.REJECTED: "Rejected",
+    Folder.SENT_BACK: "Sent back",
+    Folder.EXPIRED: "Expired",
+    Folder.UNKNOWN: "Outcome unknown",
+}
+EMPTY = {
+    Folder.NEW: "Nothing waits for you. New requests appear here by themselves.",
+    Folder.REVIEWING: "Nobody has claimed a request.",
+    Folder.APPROVED: "No request has been approved by a person yet.",
+    Folder.REJECTED: "No request has been rejected by a person yet.",
+    Folder.SENT_BACK: "No request has been sent back.",
+    Folder.EXPIRED: "No request has expired or been withdrawn.",
+    Folder.UNKNOWN: "Every action that was started has said how it ended.",
+}
+AGES = {
+    Age.HOUR: "last hour",
+    Age.DAY: "last 24 hours",
+    Age.WEEK: "last 7 days",
+    Age.OVER_HOUR: "older than an hour",
+    Age.OVER_DAY: "older than a day",
+}
+ORDERS = {Order.RISK: "Highest risk", Order.OLDEST: "Oldest", Order.NEWEST: "Newest"}
+STATUSES = {
+    Status.ALLOW: "Allowed by a rule",
+    Status.REJECT: "Forbidden by a rule",
+    Status.PENDING_REVIEW: "Waits for review",
+    Status.APPROVED: "Approved",
+    Status.REJECTED: "Rejected",
+    Status.REVISE: "Sent back",
+    Status.EXPIRED: "Expired",
+    Status.CANCELLED: "Withdrawn",
+}
+KINDS = {
+    "task.created": "Task created",
+    "decision.requested": "Request made",
+    "decision.approved": "Approved",
+    "decision.rejected": "Rejected",
+    "decision.revise": "Sent back",
+    "decision.revised": "Request changed by the agent",
+    "decision.expired": "Expired",
+    "decision.cancelled": "Withdrawn by the agent",
+    "permission.taken": "Permission taken: the action starts",
+    "permission.closed": "Outcome reported",
+    "permission.settled": "Outcome settled",
+    "review.claimed": "Claimed",
+    "review.released": "Released",
+    "review.noted": "Note",
+    "review.exported": "Exported",
+}
+_TYPES = {"upper_limit": "is above", "lower_limit": "is below", "between": "lies between", "contains": "contains"}
+
+
+def kind(name: str) -> str:
+    """A record's kind in words."""
+    return KINDS.get(name) or name.replace("_", " ").replace(".", " ").capitalize()
+
+
+def rule(found: Mapping[str, Any]) -> str:
+    """A rule in words: `if amount is above 100`."""
+    kind = str(found.get("type"))
+    value = str(found.get("value"))
+    if kind == "between":
+        value = f"{value} and {found.get('value2')}"
+    return f"{found.get('parameter')} {_TYPES.get(kind, 'matches the pattern')} {value}"
