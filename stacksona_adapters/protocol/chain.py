@@ -37,3 +37,12 @@ def canonical_value(text: str) -> Any:
 def _whole(digits: str) -> int | float:
     number = int(digits)
     return number if abs(number) < 2**53 else float(number)
+
+
+CHECKPOINT_CONTEXT = b"stacksona-checkpoint-1\n"
+"""Goes before a checkpoint's statement where it is signed, so that a signature is good for nothing else."""
+
+EXPORT_CONTEXT = b"stacksona-export-1\n"
+"""Goes before the SHA-256 of an export where it is signed."""
+
+EXPORT_FORMAT = "stacksona-audit-1"

@@ -17,8 +17,10 @@ from stacksona_adapters.server.api.changes import Change, Changes, changes_after
 from stacksona_adapters.server.api.http import Served
 from stacksona_adapters.server.api.limits import BodyLimit
 from stacksona_adapters.server.api.openapi import describe
+from stacksona_adapters.server.delivery.notify import Notifier
+from stacksona_adapters.server.delivery.worker import DeliveryWorker
 from stacksona_adapters.server.inbox import routes as inbox_routes
-from stacksona_adapters.server.service import decisions
+from stacksona_adapters.server.service import checkpoints, decisions
 from stacksona_adapters.server.service.gate import GateService
 from stacksona_adapters.server.store.writer import StoreUnavailable
 
@@ -92,7 +94,13 @@ async def running(settings: ServerSettings) -> AsyncIterator[Served]:
     try:
         with gate.backend.listen(changes.wake):
             head = await asyncio.to_thread(gate.head)
-            tasks = [asyncio.create_task(_follow(served, head)), asyncio.create_task(_sweep(served))]
+            delivery = DeliveryWorker(served)
+            notifier = Notifier(served, settings.notify)
+            own = (_follow(served, head), _sweep(served), _sign_checkpoints(served))
+            work = (*own, delivery.run(), notifier.run())
+            tasks = [asyncio.create_task(each) for each in work]
+            for task in tasks:
+                task.add_done_callback(_tell_of_death)
             try:
                 yield served
             finally:
@@ -100,9 +108,15 @@ async def running(settings: ServerSettings) -> AsyncIterator[Served]:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                await delivery.close()
     finally:
         await asyncio.to_thread(gate.close)
         readers.shutdown(wait=True)
+
+
+def _tell_of_death(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("a part of the gate has stopped; restart it", exc_info=error)
 
 
 async def _follow(served: Served, head: int) -> None:
@@ -114,6 +128,15 @@ async def _follow(served: Served, head: int) -> None:
             return []
 
     await served.changes.follow(head, read)
+
+
+async def _sign_checkpoints(served: Served) -> None:
+    """Sign the heads of the chains that have grown."""
+    while True:
+        await asyncio.sleep(served.gate.settings.checkpoint_interval)
+        with suppress(StoreUnavailable):
+            if await served.read(checkpoints.pending):
+                await served.write(checkpoints.checkpoint)
 
 
 async def _sweep(served: Served) -> None:

@@ -60,6 +60,14 @@ class ServerSettings:
         heartbeat: Seconds between comment lines in a stream (the wire contract allows 15).
         batch: The most writes that share a commit.
         history: How many changes a stream can resume over.
+        delivery_networks: Networks (CIDR) that webhooks may go to though they are private.
+        delivery_timeout: Seconds for one attempt to deliver a webhook.
+        notify: Apprise URLs of people (or channels) that are told when requests wait.
+        notify_delay: Seconds in which several requests become one message.
+        public_url: The gate's URL as people reach it, for links in messages; by default host and port.
+        audit_key_file: A file with the key that signs checkpoints and exports (32 bytes in base64), so that whoever can
+            change the database cannot sign; by default it is kept in the database.
+        checkpoint_interval: Seconds between signed checkpoints.
         shutdown_timeout: Seconds that running requests get when the gate stops.
     """
 
@@ -75,9 +83,21 @@ class ServerSettings:
     heartbeat: float = 10.0
     batch: int = 256
     history: int = 10_000
+    delivery_networks: tuple[str, ...] = ()
+    delivery_timeout: float = 15.0
+    notify: tuple[str, ...] = field(default=(), repr=False)
+    notify_delay: float = 5.0
+    public_url: str | None = None
+    audit_key_file: Path | None = None
+    checkpoint_interval: float = 300.0
     shutdown_timeout: float = 10.0
 
     @property
     def database(self) -> str:
         """`db_url` as SQLAlchemy takes it."""
         return database_url(self.db_url)
+
+    @property
+    def inbox_url(self) -> str:
+        """The inbox, as people reach it."""
+        return f"{self.public_url or f'http://{self.host}:{self.port}'}/inbox".replace("//inbox", "/inbox")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from stacksona_adapters.server.service.checkpoints import AuditSigner
     from stacksona_adapters.server.service.tokens import TokenSigner
     from stacksona_adapters.server.store.writer import Batch
 
@@ -22,6 +23,7 @@ class Facts:
     approval_lifetime: timedelta
     history: int
     signer: TokenSigner
+    auditor: AuditSigner
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 from sqlalchemy import insert, select
 from sqlalchemy.exc import OperationalError
 
-from stacksona_adapters.server.service import decisions, keys, records, rules
+from stacksona_adapters.errors import ConfigurationError
+from stacksona_adapters.server.service import audit, checkpoints, decisions, keys, records, rules
+from stacksona_adapters.server.service.checkpoints import AuditSigner
 from stacksona_adapters.server.service.context import Facts, Read, Write
 from stacksona_adapters.server.service.tokens import TokenSigner
 from stacksona_adapters.server.store.engine import open_backend
@@ -18,7 +20,7 @@ from stacksona_adapters.server.store.tables import secrets as secrets_table
 from stacksona_adapters.server.store.writer import Batch, StoreUnavailable, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
     from types import TracebackType
     from typing import Any
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SIGNING_KEY = "approval_token_key"
+_AUDIT_KEY = "audit_key"
 
 
 class GateService:
@@ -53,7 +56,8 @@ class GateService:
                 tenant_id=settings.tenant_id,
                 approval_lifetime=settings.approval_lifetime,
                 history=settings.history,
-                signer=TokenSigner(_signing_key(self.backend)),
+                signer=TokenSigner(_kept_key(self.backend, _SIGNING_KEY)),
+                auditor=AuditSigner(_audit_key(self.backend, settings)),
             )
         except BaseException:
             self.backend.close()
@@ -156,9 +160,33 @@ class GateService:
         return self.write(lambda w: rules.load(w, listed, replace=replace))
 
     def verify_audit(self) -> records.Verified:
-        """Check every chain of records."""
-        with self.backend.reader.connect() as connection:
-            return records.verify(connection)
+        """Check every chain of records, and the signed checkpoints over them."""
+        with self.backend.snapshot() as connection:
+            return audit.verify(connection, self.audit_key)
+
+    @property
+    def audit_key(self) -> str:
+        """The public key that checkpoints and exports are signed with, in hex; auditors keep it."""
+        return self._facts.auditor.public_key
+
+    def checkpoint(self) -> int:
+        """Sign the heads of the chains that have grown; returns how many checkpoints were made."""
+        return self.write(checkpoints.checkpoint)
+
+    def export_audit(self, by: str, *, agent: str | None = None, task_id: str | None = None) -> Iterator[bytes]:
+        """The trail as signed JSON Lines (see `audit.export`); that it was exported is a part of it.
+
+        Args:
+            by: Who exports.
+            agent: Only this agent's tasks.
+            task_id: Only this task.
+        """
+        scope = {"agent": agent, "task": task_id}
+        self.write(lambda w: checkpoints.checkpoint(w, note={"export": {"by": by, **scope}}))
+        with self.backend.snapshot() as connection:
+            yield from audit.export(
+                Read(connection, self.settings.clock.now(), self._facts), by=by, agent=agent, task_id=task_id
+            )
 
     def expire_due(self) -> int:
         """Mark the decisions whose time is over; returns how many."""
@@ -176,8 +204,22 @@ def _head(connection: Connection) -> int:
     return connection.execute(select(changes.c.cursor).order_by(changes.c.cursor.desc()).limit(1)).scalar() or 0
 
 
-def _signing_key(backend: Backend) -> bytes:
-    query = select(secrets_table.c.value).where(secrets_table.c.name == _SIGNING_KEY)
+def _audit_key(backend: Backend, settings: ServerSettings) -> bytes:
+    if settings.audit_key_file is None:
+        return _kept_key(backend, _AUDIT_KEY)
+    try:
+        with settings.audit_key_file.open(encoding="ascii") as file:
+            key = base64.b64decode(file.read().strip(), validate=True)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"The audit key {settings.audit_key_file} cannot be read: {error}.") from error
+    if len(key) != 32:
+        raise ConfigurationError(f"The audit key {settings.audit_key_file} is not 32 bytes in base64.")
+    return key
+
+
+def _kept_key(backend: Backend, name: str) -> bytes:
+    """A secret of 32 bytes that all processes on this database share; made by the first one."""
+    query = select(secrets_table.c.value).where(secrets_table.c.name == name)
     with backend.reader.connect() as connection:
         kept = connection.execute(query).scalar()
     if kept is None:
@@ -186,5 +228,5 @@ def _signing_key(backend: Backend) -> bytes:
             kept = connection.execute(query).scalar()
             if kept is None:
                 kept = base64.b64encode(secrets.token_bytes(32)).decode()
-                connection.execute(insert(secrets_table), {"name": _SIGNING_KEY, "value": kept})
+                connection.execute(insert(secrets_table), {"name": name, "value": kept})
     return base64.b64decode(kept)

@@ -47,6 +47,10 @@ class Backend(Protocol):
         """Call `wake` from a thread whenever another process changed decisions."""
         ...
 
+    def snapshot(self) -> Connection:
+        """A connection whose reads all see one moment of the database."""
+        ...
+
     def close(self) -> None:
         """Close every connection."""
         ...

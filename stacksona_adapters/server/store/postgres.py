@@ -82,6 +82,10 @@ class PostgresBackend:
                 log.warning("listening for changes failed, trying again: %s", error)
                 stopped.wait(_RETRY_SECONDS)
 
+    def snapshot(self) -> Connection:
+        """Only from REPEATABLE READ on does a transaction see one moment."""
+        return self.reader.connect().execution_options(isolation_level="REPEATABLE READ")
+
     def close(self) -> None:
         """Close every connection."""
         self.reader.dispose()

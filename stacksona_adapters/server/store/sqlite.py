@@ -46,6 +46,10 @@ class SqliteBackend:
         """SQLite tells nothing."""
         yield
 
+    def snapshot(self) -> Connection:
+        """A reading transaction in WAL sees one moment."""
+        return self.reader.connect()
+
     def close(self) -> None:
         """Close every connection."""
         self.reader.dispose()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, Table, Text, text
 from sqlalchemy.types import TypeDecorator
 
 if TYPE_CHECKING:
@@ -115,6 +115,14 @@ tasks = Table(
     Column("created_at", Moment, nullable=False),
     Column("head_seq", BigInteger, nullable=False),
     Column("head_hash", Text, nullable=False),
+    Column("checkpointed_seq", BigInteger, nullable=False, server_default="0"),
+    Index(
+        "ix_tasks_grown",
+        "agent",
+        "task_id",
+        sqlite_where=text("head_seq > checkpointed_seq"),
+        postgresql_where=text("head_seq > checkpointed_seq"),
+    ),
 )
 
 records = Table(
