@@ -27,7 +27,7 @@ from stacksona_adapters.protocol.chain import (
 )
 from stacksona_adapters.protocol.ed25519 import verify as genuine
 
-__all__ = ["Audited", "verify_file"]
+__all__ = ["Audited", "verify_file", "verify_records"]
 
 _CHANGED = "the record was changed: its hash does not fit what it says and the record before it"
 
@@ -195,6 +195,32 @@ def verify_file(path: str | Path, public_key: str | None = None) -> Audited:
     except (KeyError, TypeError, ValueError) as error:
         return _result(check, f"the line is not complete ({type(error).__name__})")
     return _result(check, None)
+
+
+def verify_records(listed: list[Any]) -> tuple[int | None, str | None]:
+    """Check the records of one exported thread (the gate's `GET /v1/reviews/{decision_id}/export`).
+
+    Args:
+        listed: The export's `records`.
+
+    Returns:
+        The number of the first broken record and what is wrong with it; twice `None` where all of them hold.
+    """
+    prev, task = GENESIS, None
+    for position, record in enumerate(listed, 1):
+        try:
+            payload = canonical_json(record["payload"]).decode()
+            said = (record["seq"], record["task"], record["at"], record["kind"])
+            made = record_hash(prev, *said, payload)
+            given = (record["seq"], record["prev"], record["hash"])
+        except (KeyError, TypeError, InvalidAction):
+            return position, "the record is not complete"
+        if given[0] != position or (task is not None and record["task"] != task):
+            return position, "the record is missing, or out of place"
+        if given[1:] != (prev, made):
+            return position, _CHANGED
+        prev, task = made, record["task"]
+    return None, None
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -1,7 +1,8 @@
-"""`stacksona audit ...`: whether the trail is what it was."""
+"""`stacksona audit ...`: whether the trail is what it was, and its export."""
 
 from __future__ import annotations
 
+import getpass
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,25 +17,36 @@ app = typer.Typer(no_args_is_help=True, help="The audit chain: a record of every
 
 FileArgument = Annotated[
     Path | None,
-    typer.Argument(
-        metavar="[FILE]", help="An exported thread (GET /v1/reviews/ID/export); needs no gate.", show_default=False
-    ),
+    typer.Argument(metavar="[FILE]", help="A file of `stacksona audit export`; needs no gate.", show_default=False),
 ]
+Key = Annotated[
+    str | None,
+    typer.Option("--key", help="The public key that must have signed (`stacksona audit key`).", show_default=False),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="The file to write; it must not exist yet.")]
+Agent = Annotated[str | None, typer.Option("--agent", help="Only this agent's tasks.", show_default=False)]
+Task = Annotated[str | None, typer.Option("--task", help="Only this task.", show_default=False)]
 
 
 @app.command()
-def verify(file: FileArgument = None, db: Db = None, as_json: AsJson = False) -> None:
+def verify(file: FileArgument = None, key: Key = None, db: Db = None, as_json: AsJson = False) -> None:
     """Check that no record was changed, removed or put in: of the whole gate, or of one exported file."""
-    found = _of_database(db) if file is None else _of_file(file)
+    found = _of_database(db) if file is None else _of_file(file, key)
     if as_json:
         say_json(found)
     if found["broken"] is not None:
-        where = ", ".join(
-            f"{name} {found[name]}" for name in ("agent", "task_id", "seq") if found.get(name) is not None
-        )
+        where = ", ".join(f"{name} {found[name]}" for name in _WHERE if found.get(name) is not None)
         raise Failed(f"The audit chain is broken ({where}): {found['broken']}.")
     if not as_json:
         say(f"The audit chain holds: {counted(found['records'], 'record')} of {counted(found['tasks'], 'task')}.")
+        if file is not None and key is None and found.get("public_key"):
+            say(
+                f"It is signed with the key {found['public_key']}.",
+                "Compare it with `stacksona audit key` of the gate.",
+            )
+
+
+_WHERE = ("agent", "line", "task_id", "seq")
 
 
 def _of_database(db: str | None) -> dict[str, Any]:
@@ -44,38 +56,66 @@ def _of_database(db: str | None) -> dict[str, Any]:
     return {"ok": result.ok, **{name: getattr(result, name) for name in names}}
 
 
-def _of_file(file: Path) -> dict[str, Any]:
+def _of_file(file: Path, key: str | None) -> dict[str, Any]:
+    from stacksona_adapters.audit import verify_file
+
     try:
-        exported = json.loads(file.read_text(encoding="utf-8"))
+        thread = _thread(file)
+        if thread is not None:
+            return thread
+        result = verify_file(file, key)
     except OSError as error:
         raise Failed(f"{file} cannot be read: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise Failed(f"{file} is not JSON: {error}.") from error
+    return {"ok": result.ok, **vars(result)}
+
+
+def _thread(file: Path) -> dict[str, Any] | None:
+    """The check of one exported thread (`GET /v1/reviews/ID/export`), if the file is one."""
+    from stacksona_adapters.audit import verify_records
+
+    try:
+        exported = json.loads(file.read_bytes())
+    except ValueError:
+        return None  # more than one line of JSON, or none
     listed = exported.get("records") if isinstance(exported, dict) else None
     if not isinstance(listed, list) or not listed:
         raise Failed(f"{file} is no export: it has no records.")
-    seq, why = _first_break(listed)
+    seq, why = verify_records(listed)
     task = listed[0].get("task") if isinstance(listed[0], dict) else None
     return {"ok": why is None, "tasks": 1, "records": len(listed), "broken": why, "task_id": task, "seq": seq}
 
 
-def _first_break(listed: list[Any]) -> tuple[int | None, str | None]:
-    from stacksona_adapters.errors import InvalidAction
-    from stacksona_adapters.protocol.canonical import canonical_json
-    from stacksona_adapters.protocol.chain import GENESIS, record_hash
+@app.command()
+def export(out: Out, agent: Agent = None, task: Task = None, db: Db = None, as_json: AsJson = False) -> None:
+    """Write the trail to a file that verifies by itself: records, signed checkpoints, a signature over all.
 
-    prev, task = GENESIS, None
-    for position, record in enumerate(listed, 1):
+    That it was exported, and by whom, is a part of the trail.
+    """
+    lines = 0
+    with opened(db) as service:
         try:
-            payload = canonical_json(record["payload"]).decode()
-            said = (record["seq"], record["task"], record["at"], record["kind"])
-            made = record_hash(prev, *said, payload)
-            given = (record["seq"], record["prev"], record["hash"])
-        except (KeyError, TypeError, InvalidAction):
-            return position, "the record is not complete"
-        if given[0] != position or (task is not None and record["task"] != task):
-            return position, "the record is missing, or out of place"
-        if given[1:] != (prev, made):
-            return position, "the record was changed: its hash does not fit what it says and the record before it"
-        prev, task = made, record["task"]
-    return None, None
+            with out.open("xb") as file:
+                for line in service.export_audit(getpass.getuser(), agent=agent, task_id=task):
+                    file.write(line)
+                    lines += 1
+        except FileExistsError as error:
+            raise Failed(f"{out} is there already; give another --out.") from error
+        except OSError as error:
+            raise Failed(f"{out} cannot be written: {error.strerror or error}.") from error
+        key = service.audit_key
+    if as_json:
+        say_json({"file": str(out), "lines": lines, "public_key": key})
+    else:
+        say(f"Wrote {counted(lines, 'line')} to {out}, signed with the key {key}.")
+        say(f"Verify it anywhere: python -m stacksona_adapters.audit {out} --key {key}")
+
+
+@app.command("key")
+def show_key(db: Db = None, as_json: AsJson = False) -> None:
+    """Show the public key that checkpoints and exports are signed with; auditors keep it."""
+    with opened(db) as service:
+        key = service.audit_key
+    if as_json:
+        say_json({"public_key": key})
+    else:
+        say(key)

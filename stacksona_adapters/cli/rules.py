@@ -68,16 +68,20 @@ def add(
     kind: Annotated[
         RuleType, typer.Option("--type", help="upper_limit matches a number above the value, lower_limit one below it.")
     ],
-    value: Annotated[list[str], typer.Option("--value", help="The limit or text; between takes it twice.")],
+    value: Annotated[str, typer.Option("--value", help="The limit or text; for between, the lower end.")],
     outcome: Annotated[Outcome, typer.Option("--outcome", help="What happens to an action that matches.")],
+    value2: Annotated[
+        str | None, typer.Option("--value2", help="For between, the upper end.", show_default=False)
+    ] = None,
     agent: Annotated[str, typer.Option("--agent", help="The agent's name, or * for all.")] = "*",
     db: Db = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a rule; it holds for the next request."""
-    if len(value) != (2 if kind is RuleType.BETWEEN else 1):
-        raise typer.BadParameter("between takes it twice, every other type once", param_hint="--value")
-    read = [_number(text) for text in value] if kind in _OF_NUMBERS else value
+    if (value2 is not None) != (kind is RuleType.BETWEEN):
+        raise typer.BadParameter("between needs it, and no other type takes it", param_hint="--value2")
+    given = [value] if value2 is None else [value, value2]
+    read = [_number(text) for text in given] if kind in _OF_NUMBERS else given
     fields: dict[str, Any] = {"agent": agent, "tool": tool, "parameter": parameter, "type": kind.value}
     fields |= {"value": read[0], "outcome": outcome.value}
     fields |= {"value2": read[1]} if len(read) == 2 else {}

@@ -63,7 +63,7 @@ def test_reviewers(cli: Cli, db: Path) -> None:
 def test_rules(cli: Cli, db: Path) -> None:
     """Add, list and remove; numbers are numbers and texts are texts."""
     options = ("--agent", "bot", "--tool", "pay", "--db", db, "--json")
-    limits = "--parameter amount --type between --value 1 --value 2.5 --outcome allow"
+    limits = "--parameter amount --type between --value 1 --value2 2.5 --outcome allow"
     texts = "--parameter id --type contains --value 7 --outcome reject"
     between, text = (cli("rules", "add", *options, *words.split()) for words in (limits, texts))
     listed = cli("rules", "list", "--db", db, "--json").json["rules"]
@@ -78,11 +78,11 @@ def test_rules(cli: Cli, db: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
-        ("--type between --value 1 --outcome allow", 2, "between takes it twice"),
-        ("--type regex --value a --value b --outcome allow", 2, "every other type once"),
+        ("--type between --value 1 --outcome allow", 2, "between needs it"),
+        ("--type regex --value a --value2 b --outcome allow", 2, "no other type takes it"),
         ("--type upper_limit --value much --outcome allow", 2, "not a number"),
         ("--type upper_limit --value nan --outcome allow", 1, "must be a number"),
-        ("--type between --value 5 --value 1 --outcome allow", 1, "must not be below"),
+        ("--type between --value 5 --value2 1 --outcome allow", 1, "must not be below"),
         ("--type regex --value ( --outcome review", 1, "not a regular expression"),
         ("--type equals --value 1 --outcome allow", 2, "equals"),
         ("--type contains --value 1 --outcome perhaps", 2, "perhaps"),
@@ -190,3 +190,22 @@ def test_audit_of_an_exported_file(cli: Cli, stacksona_gate: RunningGate, tmp_pa
         assert verify(other)[0] == 1
     file.write_text("no json")
     assert cli("audit", "verify", file).code == 1
+
+
+def test_the_trail_is_exported_and_verified(cli: Cli, stacksona_gate: RunningGate, tmp_path: Path) -> None:
+    """A file that verifies by itself, with the gate's key; a changed byte is exit 1, as is a file that is there."""
+    gate = stacksona_gate.gate(wait=0)
+    gate.request(gate.action("refund", {"amount": 1}))
+    out, db = tmp_path / "trail.jsonl", stacksona_gate.database
+    key = cli("audit", "key", "--db", db, "--json").json["public_key"]
+    made = cli("audit", "export", "--out", out, "--db", db)
+
+    assert made.code == 0
+    assert f"python -m stacksona_adapters.audit {out} --key {key}" in made.out
+    assert "is there already" in cli("audit", "export", "--out", out, "--db", db).err
+    assert cli("audit", "verify", out, "--key", key).code == 0
+    assert key in cli("audit", "verify", out).out
+    assert "another key" in cli("audit", "verify", out, "--key", "00" * 32).err
+    out.write_bytes(out.read_bytes().replace(b"agent", b"agant", 1))
+    assert cli("audit", "verify", out, "--json").json["ok"] is False
+    assert cli("audit", "verify", out).code == 1
