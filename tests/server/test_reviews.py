@@ -218,6 +218,7 @@ def test_edit_keeps_hidden_values(world: World) -> None:
     "schema",
     [
         {"type": 3},
+        {"description": "x" * 300_000},
         {"$dynamicRef": "#"},
         {"allOf": [{"allOf": [{"allOf": [{"allOf": [{"allOf": [{"$ref": "#"}]}]}]}]}]},
         {"$ref": "#"},

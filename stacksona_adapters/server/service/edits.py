@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import re2
@@ -16,36 +18,44 @@ from stacksona_adapters.server.service.errors import Invalid
 from stacksona_adapters.server.service.pointers import ABSENT, find, join, places_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from stacksona_adapters.protocol.requests import GateRequest
 
+_LONGEST_SCHEMA = 200_000
 _MOST_STEPS = 20_000
 _MOST_DEPTH = 50
 _MOST_ERRORS = 20
 
+_Check = Callable[[Any, Any, Any, Any], "Iterator[ValidationError] | None"]
+
 
 class _TooMuch(Exception):
-    """The schema sends the check around in circles."""
+    """The schema is too long, or sends the check around for too long."""
 
 
 class _Budget:
-    """Counts the references that a check follows, and how deep it is in them."""
+    """Bounds a check: how many keywords it looks at, and how deep it follows references."""
 
     def __init__(self) -> None:
-        self.left = _MOST_STEPS
-        self.depth = 0
+        self._left = _MOST_STEPS
+        self._depth = 0
 
-    def ref(self, validator: Any, ref: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
-        """`$ref`, as long as the budget lasts."""
-        self.left -= 1
-        self.depth += 1
-        if self.left < 0 or self.depth > _MOST_DEPTH:
-            raise _TooMuch
-        try:
-            yield from Draft202012Validator.VALIDATORS["$ref"](validator, ref, instance, schema)
-        finally:
-            self.depth -= 1
+    def checks(self) -> dict[str, _Check]:
+        """Every keyword's check, within the budget."""
+        known: dict[str, _Check] = {**Draft202012Validator.VALIDATORS, **_OWN}
+        return {name: self._counted(check, deeper=name in ("$ref", "$dynamicRef")) for name, check in known.items()}
+
+    def _counted(self, check: _Check, *, deeper: bool) -> _Check:
+        def run(validator: Any, keyword: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+            self._left -= 1
+            self._depth += deeper
+            if self._left < 0 or self._depth > _MOST_DEPTH:
+                raise _TooMuch
+            try:
+                yield from check(validator, keyword, instance, schema) or ()
+            finally:
+                self._depth -= deeper
+
+        return run
 
 
 def _found(pattern: Any, text: str) -> bool:
@@ -79,6 +89,13 @@ def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: 
             yield from validator.descend(value, allowed, path=name)
 
 
+_OWN: dict[str, _Check] = {
+    "pattern": _pattern,
+    "patternProperties": _pattern_properties,
+    "additionalProperties": _additional_properties,
+}
+
+
 def check_edit(asked: GateRequest, edited: dict[str, Any]) -> None:
     """Check edited arguments.
 
@@ -105,15 +122,11 @@ def _misplaced(asked: GateRequest, edited: dict[str, Any]) -> list[tuple[str, st
 
 
 def _schema_errors(schema: dict[str, Any], edited: dict[str, Any]) -> list[tuple[str, str]]:
-    checks = {
-        "$ref": _Budget().ref,
-        "pattern": _pattern,
-        "patternProperties": _pattern_properties,
-        "additionalProperties": _additional_properties,
-    }
     # An empty registry: nothing is fetched, whatever the schema refers to.
-    validator = extend(Draft202012Validator, checks)(schema, registry=Registry())
+    validator = extend(Draft202012Validator, _Budget().checks())(schema, registry=Registry())
     try:
+        if len(json.dumps(schema)) > _LONGEST_SCHEMA:
+            raise _TooMuch
         Draft202012Validator.check_schema(schema)
         found = [(join(error.absolute_path), error.message[:500]) for error in validator.iter_errors(edited)]
     except (SchemaError, Unresolvable, re2.error, _TooMuch, RecursionError, TypeError, ValueError) as error:
