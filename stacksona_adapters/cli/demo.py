@@ -106,7 +106,7 @@ def _demonstrate(
             return _interrupted(running, done, len(requests))
         verified = running.verify()
         _report(running, results, verified)
-    lost = sum(result.status in ("not asked", "stopped") for result in results)
+    lost = sum(result.decision_id is None for result in results)
     return 0 if verified.ok and not lost else 1
 
 
@@ -162,14 +162,11 @@ def _table(running: Session, results: Sequence[RowResult]) -> Table:
 
 
 def _row(running: Session, result: RowResult) -> tuple[object, ...]:
-    row = result.row
-    by = result.decided_by
-    if by is None and result.decision_id is not None:
-        rule = running.rule_of(result.decision_id)
-        by = f"rule: {clean(rule, limit=40)}" if rule else None
-    happened = result.receipt or f"nothing: {result.note or result.status}"
+    row, outcome = result.row, running.outcome(result)
     asked = f"{row.amount:,} {clean(row.currency)}, {clean(row.product, limit=28)}"
-    return (row.id, asked, result.status, by, clean(happened, limit=70), result.decision_id)
+    happened = result.receipt or f"nothing: {result.note or outcome.status}"
+    by = clean(outcome.decided_by or "", limit=46)
+    return (row.id, asked, outcome.status, by, clean(happened, limit=70), result.decision_id)
 
 
 def _trail(verified: Verified) -> str:

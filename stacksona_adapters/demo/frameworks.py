@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from stacksona_adapters._extras import extra
 from stacksona_adapters.demo.results import Runner
-from stacksona_adapters.errors import ConfigurationError, MissingExtra
+from stacksona_adapters.errors import ConfigurationError
 
 PLAIN = "python"
 """The agent without a framework, which is always there."""
@@ -52,6 +52,3 @@ def runner(name: str) -> Runner:
             pass
     run: Runner = import_module(_module(wanted)).run
     return run
-
-
-__all__ = ["KNOWN", "PLAIN", "MissingExtra", "installed", "offered", "runner"]

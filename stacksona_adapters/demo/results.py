@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stacksona_adapters.demo.refunds import RefundRequest
 from stacksona_adapters.demo.shop import Shop
-from stacksona_adapters.errors import ActionBlocked, AlreadyTaken, GateError, StacksonaError
-from stacksona_adapters.protocol.decisions import Decision
 
 if TYPE_CHECKING:
     from stacksona_adapters.client.gate import Gate
@@ -20,21 +18,17 @@ AGENT = "refund-bot"
 
 @dataclass(frozen=True)
 class RowResult:
-    """What became of one request.
+    """What became of one request, as the agent knows it; the gate knows the rest.
 
     Attributes:
         row: The request.
-        status: The decision's status (`edited`: other arguments ran; `used`: it ran before), `not asked` or `stopped`.
-        decision_id: The decision; `None` where there was none.
-        decided_by: The reviewer; `None` for a rule.
+        decision_id: The last decision about it; `None` where the gate could not be asked.
         receipt: What the shop answered; `None` where nothing was paid.
-        note: The reviewer's or rule's message, or why it did not run.
+        note: Why nothing was paid.
     """
 
     row: RefundRequest
-    status: str
     decision_id: str | None = None
-    decided_by: str | None = None
     receipt: str | None = None
     note: str | None = None
 
@@ -52,18 +46,7 @@ class Runner(Protocol):
         ...
 
 
-def ran(row: RefundRequest, decision: Decision, receipt: str) -> RowResult:
-    """The result of a refund that was paid."""
-    status = f"{decision.status}, edited" if decision.arguments is not None else str(decision.status)
-    return RowResult(row, status, decision.id, decision.reviewer_id, receipt=receipt, note=decision.message)
-
-
-def stopped(row: RefundRequest, error: StacksonaError) -> RowResult:
-    """The result of a refund that was not paid."""
-    if isinstance(error, ActionBlocked) and isinstance(error.decision, Decision):
-        decision = error.decision
-        status = f"{decision.status}, used" if isinstance(error, AlreadyTaken) else str(decision.status)
-        note = error.detail or str(error)
-        return RowResult(row, status, decision.id, decision.reviewer_id, note=note)
-    status = "not asked" if isinstance(error, GateError) else "stopped"
-    return RowResult(row, status, note=str(error))
+def sent_back(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What the agent proposes when a reviewer wants to know more: it has asked the customer."""
+    more = f"Asked again, the customer says: the serial number is SN-{arguments['order_id'][-5:]}."
+    return {**arguments, "reason": f"{arguments['reason']} {more}"}

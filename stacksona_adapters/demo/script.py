@@ -25,12 +25,27 @@ _SUSPICIOUS = re.compile(r"previous instructions|system\s*:|<\w+|^[=+@-]|[\x00-\
 
 
 def script_for(decide: Decide) -> Script:
-    """The script of a mode."""
-    if decide is Decide.APPROVE:
-        return lambda _: Verdict("approve")
-    if decide is Decide.REJECT:
-        return lambda _: Verdict("reject", "Rejected by the scripted reviewer.")
-    return _mixed
+    """The script of a mode. In each of them one order is refunded once, however often that is asked."""
+    refunded: set[object] = set()
+
+    def script(review: Review) -> Verdict:
+        order = review.arguments.get("order_id")
+        if order in refunded:
+            return Verdict("reject", f"Order {order} has been refunded already.")
+        verdict = _VERDICTS[decide](review)
+        if verdict.outcome == "approve":
+            refunded.add(order)
+        return verdict
+
+    return script
+
+
+def _approve(_: Review) -> Verdict:
+    return Verdict("approve")
+
+
+def _reject(_: Review) -> Verdict:
+    return Verdict("reject", "Rejected by the scripted reviewer.")
 
 
 def _mixed(review: Review) -> Verdict:
@@ -42,9 +57,11 @@ def _mixed(review: Review) -> Verdict:
     if _SUSPICIOUS.search(reason):
         return Verdict("reject", "The reason talks to the agent instead of the shop.")
     if isinstance(amount, (int, float)) and amount >= 600:
-        return Verdict(
-            "approve", "Half now, half when the goods are back.", {**arguments, "amount": round(amount / 2, 2)}
-        )
-    if isinstance(amount, (int, float)) and amount >= 400:
+        half = {**arguments, "amount": round(amount / 2, 2)}
+        return Verdict("approve", "Half now, half when the goods are back.", half)
+    if isinstance(amount, (int, float)) and amount >= 300 and "serial number" not in reason:
         return Verdict("revise", "Ask the customer for the serial number first.")
     return Verdict("approve")
+
+
+_VERDICTS = {Decide.APPROVE: _approve, Decide.REJECT: _reject, Decide.MIXED: _mixed}

@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 _FLUSH = 20.0
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What the gate says of a request: the decision in words, and who or what decided."""
+
+    status: str
+    decided_by: str | None
+
+
 @dataclass
 class Session:
     """A running demonstration.
@@ -75,9 +83,15 @@ class Session:
             with suppress(Conflict):  # a reviewer was faster
                 self.served.service.write(partial(decisions.cancel, agent=AGENT, decision_id=decision_id))
 
-    def rule_of(self, decision_id: str) -> str | None:
-        """The rule that decided, in words; `None` where none did."""
-        return described(self.reviewer.detail(decision_id).rule)
+    def outcome(self, result: RowResult) -> Outcome:
+        """What the gate says of a result."""
+        if result.decision_id is None:
+            return Outcome("not asked", None)
+        review = self.reviewer.detail(result.decision_id)
+        edited = ", edited" if review.edited_arguments is not None else ""
+        used = ", used before" if result.receipt is None and review.consumed_at is not None else ""
+        rule = described(review.rule)
+        return Outcome(f"{review.status}{edited}{used}", review.reviewer_id or (f"rule: {rule}" if rule else None))
 
     def verify(self) -> Verified:
         """Check the audit chain, after all that was reported has arrived."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +49,7 @@ def test_whole_file_with_a_scripted_reviewer(nowhere: dict[str, str], tmp_path: 
     assert "Standard input is no terminal" in done.out
     assert len(lines) == len(load_refunds())
     assert all(DECISION.search(line) for line in lines)
-    for words in ("rule: amount", " reviewer ", "approved, edited", "revise", "reject ", "rejected", "used"):
+    for words in ("rule: amount", " reviewer ", "approved, edited", "reject ", "rejected", "used before"):
         assert any(words in line for line in lines), words
     paid = re.search(r"requests, (\d+) paid .* ledger has (\d+) entries\.\nThe audit chain holds", done.out)
     assert paid is not None
@@ -90,11 +91,15 @@ def test_rejecting_reviewer_and_own_file(nowhere: dict[str, str], tmp_path: Path
 
 def test_kept_files_can_be_served_and_verified(nowhere: dict[str, str]) -> None:
     """`--keep` leaves the gate's database and says where."""
-    done = demo("--keep", "--rows", 3, "--decide", "approve", env=nowhere)
+    done = demo("--keep", "--rows", 11, "--decide", "mixed", env=nowhere)
     kept = re.search(r"stacksona serve --db (\S+)", done.out)
 
     assert kept is not None
     assert "holds" in command("audit", "verify", "--db", kept[1]).out
+    with sqlite3.connect(kept[1]) as database:
+        found = dict(database.execute("SELECT status, count(*) FROM decisions GROUP BY status").fetchall())
+    assert found["revise"] == 1
+    assert sum(found.values()) == 12  # the one that was sent back was proposed again
 
 
 def test_two_at_the_same_time(nowhere: dict[str, str]) -> None:
