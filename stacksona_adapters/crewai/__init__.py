@@ -4,7 +4,8 @@
 """
 
 from stacksona_adapters.crewai._crew import GatedCrew
+from stacksona_adapters.crewai._flow import kickoff_in, pausing, runs_again
 from stacksona_adapters.crewai._paused import PausedCall, PausedCrew
 from stacksona_adapters.crewai._tool import GatedTool
 
-__all__ = ["GatedCrew", "GatedTool", "PausedCall", "PausedCrew"]
+__all__ = ["GatedCrew", "GatedTool", "PausedCall", "PausedCrew", "kickoff_in", "pausing", "runs_again"]
