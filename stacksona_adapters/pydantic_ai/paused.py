@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,17 +45,19 @@ class PausedRun:
     usage: RunUsage = field(default_factory=RunUsage)
 
     @classmethod
-    def of(cls, result: Any) -> PausedRun | None:
-        """The pause of a run's result (or of a finished stream); `None` where the run has ended.
+    def of(cls, result: Any, output: Any = None) -> PausedRun | None:
+        """The pause of a run; `None` where the run has ended.
 
         Args:
-            result: What `agent.run(...)` returned.
+            result: What `agent.run(...)` returned, or the stream of `agent.run_stream(...)`.
+            output: What the stream's `get_output()` returned.
         """
-        if not isinstance(result.output, DeferredToolRequests):
+        requests = result.output if output is None else output
+        if not isinstance(requests, DeferredToolRequests):
             return None
         # `usage` is a method in pydantic-ai 1 and a property from 2.0 on.
         usage = result.usage if isinstance(result.usage, RunUsage) else result.usage()
-        return cls(result.all_messages(), result.output, usage)
+        return cls(result.all_messages(), requests, usage)
 
     def to_json(self) -> str:
         """The pause as JSON."""
@@ -166,5 +169,5 @@ async def resume(
         GateError: If there is no answer to trust; the pause stays good.
     """
     results = await resolve(gate, paused, wait=wait, calls=calls)
-    run.setdefault("usage", paused.usage)
+    run.setdefault("usage", copy.deepcopy(paused.usage))  # the framework counts on in it
     return await agent.run(message_history=paused.messages, deferred_tool_results=results, **run)
