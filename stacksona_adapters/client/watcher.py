@@ -232,8 +232,9 @@ class Watcher:
             self._wake_all()  # what changed while there was no stream is asked for once
             parser = EventStreamParser()
             async for chunk in response.aiter_bytes():
-                for event in parser.feed(chunk):
-                    self._cursor = event.id
+                events = parser.feed(chunk)
+                self._cursor = parser.last_event_id or self._cursor
+                for event in events:
                     yield event
 
     def _take(self, event: ServerSentEvent) -> None:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from stacksona_adapters.server.api import agent_api, agent_v1, health, problems, reviews, stream
+from stacksona_adapters.server.api import agent_api, agent_v1, health, metrics, problems, reviews, stream
 from stacksona_adapters.server.api.changes import Change, Changes, changes_after
 from stacksona_adapters.server.api.http import Served
 from stacksona_adapters.server.api.limits import BodyLimit
+from stacksona_adapters.server.api.metrics import CountRequests, Metrics
 from stacksona_adapters.server.api.openapi import describe
 from stacksona_adapters.server.delivery.notify import Notifier
 from stacksona_adapters.server.delivery.worker import DeliveryWorker
@@ -36,6 +37,7 @@ ENDPOINTS = [
     *agent_api.ENDPOINTS,
     *reviews.ENDPOINTS,
     *health.ENDPOINTS,
+    *metrics.ENDPOINTS,
 ]
 _READERS = 8
 
@@ -63,7 +65,9 @@ def create_app(settings: ServerSettings) -> FastAPI:
         lifespan=lifespan,
     )
     problems.install(app)
+    app.state.metrics = Metrics()
     app.add_middleware(BodyLimit, limit=settings.max_body)
+    app.add_middleware(CountRequests, metrics=app.state.metrics)
     app.router.routes.extend(endpoint.route() for endpoint in ENDPOINTS)
     app.router.routes.extend(inbox_routes())
     app.openapi = lambda: _document(app)  # type: ignore[method-assign] # the way that FastAPI documents

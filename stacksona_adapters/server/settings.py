@@ -68,6 +68,7 @@ class ServerSettings:
         audit_key_file: A file with the key that signs checkpoints and exports (32 bytes in base64), so that whoever can
             change the database cannot sign; by default it is kept in the database.
         checkpoint_interval: Seconds between signed checkpoints.
+        open_metrics: Whether `/metrics` is for everybody who reaches the gate; else it needs a reviewer's token.
         shutdown_timeout: Seconds that running requests get when the gate stops.
     """
 
@@ -90,6 +91,7 @@ class ServerSettings:
     public_url: str | None = None
     audit_key_file: Path | None = None
     checkpoint_interval: float = 300.0
+    open_metrics: bool = False
     shutdown_timeout: float = 10.0
 
     @property

@@ -54,6 +54,11 @@ class Changes:
         self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
         self.closing = False
 
+    @property
+    def open_waits(self) -> int:
+        """How many long polls and streams wait here."""
+        return len({event for topic, events in self._waiting.items() if topic != "*" for event in events})
+
     def wake(self) -> None:
         """Something changed; from any thread."""
         try:
