@@ -123,6 +123,23 @@ def test_settled_as_not_run(world: World) -> None:
     assert [consume(agent, decision).status_code for _ in range(2)] == [200, 409]
 
 
+def test_given_back_is_taken_anew(world: World) -> None:
+    """The first answer to a consume is not repeated once its permission was given back: it has to be taken again."""
+    agent, reviewer = world.agent(), world.reviewer()
+    decision = decide(reviewer, ask(agent))
+    body, headers = {"action_digest": decision["action_digest"]}, {"Idempotency-Key": "attempt-1"}
+    path = f"/v1/gate/decision/{decision['id']}/consume"
+    first = agent.post(path, json=body, headers=headers)
+    assert agent.post(path, json=body, headers=headers).content == first.content
+
+    reviewer.post(f"/v1/reviews/{decision['id']}/settle", json={"outcome": "did_not_run"})
+    again = agent.post(path, json=body, headers=headers)
+
+    assert again.status_code == 200
+    assert "idempotency-replayed" not in again.headers
+    assert_problem(consume(agent, decision), 409)
+
+
 def test_expired_before_a_decision(world: World) -> None:
     """Nobody can approve what is expired, though no sweeper has come by."""
     agent, reviewer = world.agent(), world.reviewer()

@@ -6,13 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 
 from stacksona_adapters.server.service.errors import Invalid
 from stacksona_adapters.server.store.tables import idempotency
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from stacksona_adapters.server.service.context import Write
 
@@ -71,3 +71,9 @@ def once(write: Write, name: Once | None, act: Callable[[Write], Stored]) -> Sto
     row_values = {**of, "body_hash": name.body_hash, "status": answer.status, "answer": answer.text}
     write.connection.execute(_ADD, {**row_values, "created_at": write.now})
     return answer
+
+
+def forget(write: Write, agent: str, calls: Sequence[str]) -> None:
+    """Forget the answers to some calls, because what they did was undone."""
+    mine = delete(idempotency).where(idempotency.c.agent == agent, idempotency.c.call.in_(calls))
+    write.connection.execute(mine)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, select
 
 from stacksona_adapters.protocol.decisions import Decision, Outcome, Status
-from stacksona_adapters.server.service import decisions, records
+from stacksona_adapters.server.service import decisions, idempotency, records
 from stacksona_adapters.server.service.errors import Conflict, Gone, NotPermitted, invalid
 from stacksona_adapters.server.service.tokens import hashed, new_id
 from stacksona_adapters.server.store import tables
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stacksona_adapters.protocol.reviews import SettleRequest
     from stacksona_adapters.server.service.context import Write
 
+_CONSUME = "/v1/gate/decision/{}/consume"
 _BY_TOKEN = select(tables.decisions).where(
     tables.decisions.c.agent == bindparam("agent"),
     tables.decisions.c.task_id == bindparam("task_id"),
@@ -131,6 +132,8 @@ def settle(write: Write, reviewer: str, decision_id: str, asked: SettleRequest) 
         values: dict[str, Any] = {"outcome": Outcome.SUCCEEDED.value}
     else:
         values = {"outcome": None, "consumed_at": None, "consumed_by": None, **_renewed(write, row)}
+        calls = [f"POST {_CONSUME.format(name)}" for name in (row.decision_id, row.thread_id)]
+        idempotency.forget(write, row.agent, calls)
     now = decisions.change(write, row, "permission.settled", values, said)
     return decisions.answer(write, now, token=False)
 
