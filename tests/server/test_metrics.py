@@ -10,7 +10,7 @@ from tests.server.conftest import World, ask, assert_problem, consume, decide
 
 
 def values(text: str) -> dict[tuple[str, ...], float]:
-    """Every sample by its name and labels."""
+    """Every sample by its name and labels (in the order of their names)."""
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -39,7 +39,7 @@ def test_the_gate_in_figures(world: World) -> None:
     assert found["stacksona_review_wait_seconds", "0.95"] >= 90
     assert found["stacksona_chains",] == 3
     assert found["stacksona_checkpoint",] == 1
-    assert found["stacksona_http_requests_total", "/v1/gate/decision", "POST", "202"] == 3
+    assert found["stacksona_http_requests_total", "POST", "/v1/gate/decision", "202"] == 3
     assert found["stacksona_webhooks", "dead"] == 0
 
 
@@ -50,7 +50,7 @@ def test_made_up_paths_make_no_labels(world: World) -> None:
     text = world.reviewer().get("/metrics").text
 
     assert "made-up" not in text
-    assert values(text)["stacksona_http_requests_total", "none", "GET", "404"] == 5
+    assert values(text)["stacksona_http_requests_total", "GET", "none", "404"] == 5
 
 
 def test_metrics_need_a_token(world: World) -> None:
