@@ -111,7 +111,7 @@ def _demonstrate(
 
 
 def _introduce(running: Session, name: str, count: int, decide: Decide | None) -> None:
-    say(f"An agent ({name}) wants to pay {count} refunds. The gate runs at {running.url}")
+    say(f"An agent ({name}) wants to pay {counted(count, 'refund')}. The gate runs at {running.url}")
     if decide is not None:
         say(f"A script reviews (--decide {decide}), over the same HTTP API as the inbox.")
     say("", f"Inbox, signed in:      {running.sign_in_link}")
@@ -151,22 +151,31 @@ def _report(running: Session, results: Sequence[RowResult], verified: Verified) 
         cents[payment.currency] += round(payment.amount * 100)
     sums = ", ".join(f"{sum_ / 100:,.2f} {clean(currency)}" for currency, sum_ in sorted(cents.items()))
     ran = sum(result.receipt is not None for result in results)
-    paid = f"{len(results)} requests, {ran} paid ({sums or 'nothing'})"
+    paid = f"{counted(len(results), 'request')}, {ran} paid ({sums or 'nothing'})"
     say(f"{paid}; the shop's ledger has {counted(len(ledger), 'entry', 'entries')}.")
     say(_trail(verified))
 
 
 def _table(running: Session, results: Sequence[RowResult]) -> Table:
-    columns = ("Request*", "Asked for", "Decision", "By", "What ran", "Decision ID*")
-    return table(columns, (_row(running, result) for result in results))
+    columns = ("Request*", "Asked for", "Decision*", "By", "What ran", "Decision ID*")
+    # What the three columns of free text get of the terminal's width, so that a request is one line.
+    spare = max(32, console().width - 68)
+    return table(columns, (_row(running, result, spare) for result in results))
 
 
-def _row(running: Session, result: RowResult) -> tuple[object, ...]:
+def _row(running: Session, result: RowResult, spare: int) -> tuple[object, ...]:
     row, outcome = result.row, running.outcome(result)
-    asked = f"{row.amount:,} {clean(row.currency)}, {clean(row.product, limit=28)}"
+    amount = f"{row.amount:,} {row.currency}"
+    asked = amount if spare < 50 else f"{amount}, {row.product}"
     happened = result.receipt or f"nothing: {result.note or outcome.status}"
-    by = clean(outcome.decided_by or "", limit=46)
-    return (row.id, asked, outcome.status, by, clean(happened, limit=70), result.decision_id)
+    return (
+        row.id,
+        clean(asked, limit=spare // 3),
+        outcome.status,
+        clean(outcome.decided_by or "", limit=spare // 4),
+        clean(happened, limit=spare * 2 // 5),
+        result.decision_id,
+    )
 
 
 def _trail(verified: Verified) -> str:

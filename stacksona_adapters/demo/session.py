@@ -89,7 +89,7 @@ class Session:
             return Outcome("not asked", None)
         review = self.reviewer.detail(result.decision_id)
         edited = ", edited" if review.edited_arguments is not None else ""
-        used = ", used before" if result.receipt is None and review.consumed_at is not None else ""
+        used = ", used" if result.receipt is None and review.consumed_at is not None else ""
         rule = described(review.rule)
         return Outcome(f"{review.status}{edited}{used}", review.reviewer_id or (f"rule: {rule}" if rule else None))
 

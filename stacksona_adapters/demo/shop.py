@@ -42,7 +42,7 @@ class Shop:
         with self._lock:
             self._ledger.append(payment)
             number = len(self._ledger)
-        return f"receipt {number}: {payment} paid for {order_id}"
+        return f"{payment} (receipt {number})"
 
     @property
     def ledger(self) -> list[Payment]:

@@ -49,11 +49,11 @@ def test_whole_file_with_a_scripted_reviewer(nowhere: dict[str, str], tmp_path: 
     assert "Standard input is no terminal" in done.out
     assert len(lines) == len(load_refunds())
     assert all(DECISION.search(line) for line in lines)
-    for words in ("rule: amount", " reviewer ", "approved, edited", "reject ", "rejected", "used before"):
+    for words in ("rule: amount", " reviewer ", "approved, edited", "reject ", "rejected", "approved, used"):
         assert any(words in line for line in lines), words
     paid = re.search(r"requests, (\d+) paid .* ledger has (\d+) entries\.\nThe audit chain holds", done.out)
     assert paid is not None
-    assert paid[1] == paid[2] == str(sum(" receipt " in line for line in lines))
+    assert paid[1] == paid[2] == str(sum("(receipt " in line for line in lines))
     assert not {"\x1b", "\u202e"} & set(done.out)
     assert list((tmp_path / "tmp").iterdir()) == list((tmp_path / "home").iterdir()) == []
 
@@ -65,7 +65,7 @@ def test_the_same_request_twice_is_paid_once(nowhere: dict[str, str]) -> None:
 
     assert len(lines) == 2
     assert len(decisions) == 1
-    assert sorted(" receipt " in line for line in lines) == [False, True]
+    assert sorted("(receipt " in line for line in lines) == [False, True]
 
 
 def test_rejecting_reviewer_and_own_file(nowhere: dict[str, str], tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_rejecting_reviewer_and_own_file(nowhere: dict[str, str], tmp_path: Path
     broken = demo("--file", own, env=nowhere)
 
     assert "3 requests, 1 paid (10.00 EUR)" in done.out
-    assert "1 requests, 1 paid" in fewer.out.replace("1 request,", "1 requests,")
+    assert "1 request, 1 paid" in fewer.out
     assert (broken.code, "has no column" in broken.err) == (1, True)
     assert demo("--rows", 0, env=nowhere).code == 2
 
