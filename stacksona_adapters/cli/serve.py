@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import typer
 
+from stacksona_adapters.cli.config import (
+    AuditKey,
+    Config,
+    Host,
+    LogFormat,
+    MaxBody,
+    Networks,
+    Notify,
+    OpenMetrics,
+    Port,
+    PublicUrl,
+)
 from stacksona_adapters.cli.database import opened, settings_for, shown_url, translated
+from stacksona_adapters.cli.logs import set_up
 from stacksona_adapters.cli.options import Db
 from stacksona_adapters.cli.output import Failed, say
 
@@ -22,19 +35,38 @@ if TYPE_CHECKING:
 
 _FIRST_AGENT = "agent"
 
-Host = Annotated[str, typer.Option("--host", help="The address to listen on; 0.0.0.0 is every one of this machine.")]
-Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.")]
 
-
-def serve(host: Host = "127.0.0.1", port: Port = 8787, db: Db = None) -> None:
+def serve(
+    config: Config = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8787,
+    db: Db = None,
+    public_url: PublicUrl = None,
+    webhook_network: Networks = None,
+    notify: Notify = None,
+    open_metrics: OpenMetrics = False,
+    audit_key_file: AuditKey = None,
+    max_body: MaxBody = 1024 * 1024,
+    log_format: LogFormat = "text",
+) -> None:
     """Run the gate until Ctrl-C or SIGTERM.
 
     The first start on a database prints a sign-in link for the inbox and an agent's key.
     """
     from stacksona_adapters.server import run
 
-    settings = settings_for(db, host, port)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if log_format not in ("text", "json"):
+        raise typer.BadParameter(f"{log_format!r} is neither text nor json", param_hint="--log-format")
+    settings = replace(
+        settings_for(db, host, port),
+        public_url=public_url,
+        delivery_networks=tuple(webhook_network or ()),
+        notify=tuple(notify or ()),
+        open_metrics=open_metrics,
+        audit_key_file=audit_key_file,
+        max_body=max_body,
+    )
+    set_up(log_format)
     with translated(settings.database), _listening(settings) as bound:
         url = run.url_of(bound)
         _welcome(db, settings, url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
+import httpx
 import pytest
 
 from stacksona_adapters.client.gate import Gate
@@ -143,3 +145,26 @@ def test_two_gates_on_one_file(tmp_path: Path) -> None:
         assert one.url != two.url
 
     assert sum("sg_" in said for said in both) == 1
+
+
+def test_configuration_from_a_file(tmp_path: Path) -> None:
+    """Flags go before the environment, the environment before the file; an unknown option is named."""
+    db, file = tmp_path / "gate.db", tmp_path / "gate.toml"
+    file.write_text('port = 1\nlog_format = "json"\nopen_metrics = true\nwebhook_network = ["10.0.0.0/8"]\n')
+    serving = Serving(db, "--config", str(file))
+    with httpx.Client(base_url=serving.url) as client:
+        answer = client.get("/metrics", headers={"X-Request-ID": "mine-1"})
+    code, _, err = serving.stop(signal.SIGTERM)
+    lines = [json.loads(line) for line in err.splitlines()]
+
+    assert (answer.status_code, answer.headers["x-request-id"], code) == (200, "mine-1", 0)
+    [logged] = [line for line in lines if line["logger"] == "stacksona.access"]
+    assert (logged["route"], logged["status"], logged["request_id"]) == ("/metrics", 200, "mine-1")
+    file.write_text("colour = 1\n")
+    wrong = command("serve", "--config", file, "--db", db)
+    assert wrong.code == 2
+    assert "colour" in wrong.err
+    file.write_text("port = \n")
+    assert "not TOML" in command("serve", "--config", file, "--db", db).err
+    assert command("serve", "--log-format", "xml", "--db", db).code == 2
+    assert "allowed networks" in command("serve", "--webhook-network", "here", "--db", db, "--port", "0").err

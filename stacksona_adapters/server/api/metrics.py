@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -62,8 +64,13 @@ class Metrics:
         self._open_waits.set(open_waits)
 
 
+log = logging.getLogger("stacksona.access")
+
+
 class CountRequests:
-    """Counts every request by its route (never by its path, which an agent could make up without end).
+    """Counts and logs every request by its route (never by its path, which an agent could make up without end).
+
+    Each one has an id, the caller's or a new one, which the answer and the log carry.
 
     Args:
         app: What is behind it.
@@ -80,13 +87,18 @@ class CountRequests:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
+        started, request_id = time.perf_counter(), _request_id(scope)
 
         async def counting(message: Message) -> None:
             if message["type"] == "http.response.start":
                 route = self._route(scope)
                 self._metrics.requests.labels(route, scope["method"], message["status"]).inc()
-                self._metrics.seconds.labels(route).observe(time.perf_counter() - started)
+                seconds = time.perf_counter() - started
+                self._metrics.seconds.labels(route).observe(seconds)
+                message.setdefault("headers", []).append((b"x-request-id", request_id.encode()))
+                facts = {"request_id": request_id, "method": scope["method"], "route": route}
+                facts |= {"status": message["status"], "milliseconds": round(seconds * 1000, 3)}
+                log.info("request", extra=facts)
             await send(message)
 
         await self._app(scope, receive, counting)
@@ -96,6 +108,12 @@ class CountRequests:
             routes = [route for route in scope["app"].routes if isinstance(route, Route)]
             self._paths.update({route.endpoint: route.path for route in routes})
         return self._paths.get(scope.get("endpoint"), "none")
+
+
+def _request_id(scope: Scope) -> str:
+    given = dict(scope["headers"]).get(b"x-request-id", b"")
+    usable = 0 < len(given) <= 100 and given.decode("latin-1").isprintable() and given.isascii()
+    return given.decode() if usable else uuid.uuid4().hex
 
 
 async def metrics(request: Request) -> Response:
