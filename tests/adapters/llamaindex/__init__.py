@@ -1,0 +1,1 @@
+"""The traps of LlamaIndex, one test each."""
