@@ -45,5 +45,5 @@ sign_in_failures = Table(
     Column("number", _Number, primary_key=True, autoincrement=True),
     Column("bucket", Text, nullable=False),
     Column("at", Moment, nullable=False, index=True),
-    Index(None, "bucket", "at"),
+    Index("ix_sign_in_failures_bucket_at", "bucket", "at"),
 )
