@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stacksona_adapters.server.inbox import routes
-from stacksona_adapters.server.service import sessions
+from stacksona_adapters.server.service import accounts, sessions
 from stacksona_adapters.server.service.accounts import Role
 from tests.server.conftest import World, ask
 from tests.server.inbox_tools import SAME, Form, Inbox, text_of
@@ -334,3 +334,31 @@ def test_forms_are_refused_without_a_session(world: World) -> None:
     answer = Inbox(world).send(Form("/inbox/requests/dec_1/decide", [("outcome", "approve")]))
 
     assert (answer.status_code, answer.headers["location"]) == (303, "/inbox/sign-in")
+
+
+def test_session_serves_the_reviewers_api(world: World) -> None:
+    """The inbox's session reads the reviewer's API; it writes only with the session's token, from these pages."""
+    ann, decision = Inbox(world).sign_in(), ask(world.agent())
+    path, token = f"/v1/reviews/{decision['id']}", dict(ann.form("/inbox", "/sign-out").values)["csrf"]
+    body = {"outcome": "approve"}
+
+    assert ann.get(path).json()["status"] == "pending_review"
+    assert ann.http.post(f"{path}/decide", json=body).status_code == 403
+    elsewhere = {"X-CSRF-Token": token, "Sec-Fetch-Site": "cross-site"}
+    assert ann.http.post(f"{path}/decide", json=body, headers=elsewhere).status_code == 403
+    done = ann.http.post(f"{path}/decide", json=body, headers={"X-CSRF-Token": token})
+    assert done.json()["reviewer_id"] == "ann"
+    ann.send(ann.form("/inbox", "/sign-out"))
+    assert ann.get(path).status_code == 401
+
+
+def test_auditor_does_not_decide_by_the_api(world: World) -> None:
+    """An auditor's token reads and exports, and decides nothing."""
+    decision, token = ask(world.agent()), world.service.add_reviewer("eve").token
+    world.service.write(lambda write: accounts.give_role(write, "eve", Role.AUDITOR))
+    eve, path = world.client(token), f"/v1/reviews/{decision['id']}"
+
+    assert eve.get(path).status_code == 200
+    assert eve.get(f"{path}/export").status_code == 200
+    for call, body in (("decide", {"outcome": "approve"}), ("claim", None), ("notes", {"text": "x"})):
+        assert eve.post(f"{path}/{call}", json=body).status_code == 403

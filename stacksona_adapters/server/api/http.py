@@ -13,7 +13,8 @@ from pydantic_core import from_json
 from starlette.responses import Response
 
 from stacksona_adapters.protocol.requests import ATTEMPT_HEADER, IDEMPOTENCY_HEADER, REPLAYED_HEADER
-from stacksona_adapters.server.service import keys
+from stacksona_adapters.server.api.browser import CSRF_HEADER, carries_token, same_origin, session_secret
+from stacksona_adapters.server.service import accounts, keys, sessions
 from stacksona_adapters.server.service.errors import (
     Invalid,
     Malformed,
@@ -245,13 +246,50 @@ def _remembered_agent(write: Write, key: str) -> keys.Agent:
     return known
 
 
-async def reviewer_write(request: Request, act: Callable[[Write, str], T]) -> T:
-    """A writing call of a reviewer."""
-    token = bearer(request)
-    return await served(request).write(lambda write: act(write, reviewer_of(write, token)))
+async def reviewer_write(request: Request, act: Callable[[Write, str], T], *, decides: bool = True) -> T:
+    """A writing call of a reviewer.
+
+    Args:
+        request: The request.
+        act: The use case.
+        decides: Whether it needs a role that decides; an auditor's does not.
+    """
+    known = _reviewer_by(request)
+
+    def run(write: Write) -> T:
+        reviewer = known(write)
+        if decides:
+            accounts.check_decides(write, reviewer)
+        return act(write, reviewer)
+
+    return await served(request).write(run)
 
 
 async def reviewer_read(request: Request, act: Callable[[Read, str], T]) -> T:
     """A reading call of a reviewer."""
-    token = bearer(request)
-    return await served(request).read(lambda read: act(read, reviewer_of(read, token)))
+    known = _reviewer_by(request)
+    return await served(request).read(lambda read: act(read, known(read)))
+
+
+def _reviewer_by(request: Request) -> Callable[[Read], str]:
+    """How the caller is known: by a bearer token, or by the inbox's session.
+
+    Raises:
+        NotAuthenticated: If there is neither.
+        NotPermitted: If a session's cookie comes with a call that the gate's own pages did not make.
+    """
+    secret = session_secret(request)
+    if "authorization" in request.headers or not secret:
+        token = bearer(request)
+        return lambda read: reviewer_of(read, token)
+    reads = request.method in ("GET", "HEAD")
+    if not reads and not (same_origin(request) and carries_token(secret, request.headers.get(CSRF_HEADER))):
+        raise NotPermitted(f"A session's call needs the header {CSRF_HEADER} and a page of this gate.")
+    return lambda read: _session_reviewer(read, secret)
+
+
+def _session_reviewer(read: Read, secret: str) -> str:
+    session = sessions.find(read, secret)
+    if session is None:
+        raise NotAuthenticated("The session is over; sign in again.")
+    return session.reviewer

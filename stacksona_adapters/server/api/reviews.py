@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
@@ -24,6 +24,8 @@ from stacksona_adapters.server.service.errors import invalid
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+
+    from stacksona_adapters.server.service.context import Write
 
 
 def _decision_id(request: Request) -> str:
@@ -105,7 +107,11 @@ async def settle(request: Request) -> Response:
 async def export(request: Request) -> Response:
     """A request's whole history; that it was exported is recorded."""
     decision_id = _decision_id(request)
-    return answer(await reviewer_write(request, lambda write, reviewer: reviews.export(write, reviewer, decision_id)))
+
+    def act(write: Write, reviewer: str) -> dict[str, Any]:
+        return reviews.export(write, reviewer, decision_id)
+
+    return answer(await reviewer_write(request, act, decides=False))
 
 
 _ONE = "/v1/reviews/{decision_id}"

@@ -98,7 +98,8 @@ def _fields(values: dict[str, Any], depth: int) -> Shown:
     if mail is None:
         return Shown("fields", items=shown, more=max(0, len(values) - _MOST_ITEMS))
     rest = [(name, part) for name, part in shown if name not in mail.columns]
-    return Shown("both", items=[mail, Shown("fields", items=rest, more=max(0, len(values) - _MOST_ITEMS))])
+    more = max(0, len(values) - _MOST_ITEMS)
+    return Shown("both", items=[mail, Shown("fields", items=rest, more=more)]) if rest else mail
 
 
 def _value(name: str, value: Any, beside: dict[str, Any], depth: int) -> Shown:
@@ -172,8 +173,8 @@ def _money(name: str, text: str, beside: dict[str, Any]) -> Shown | None:
     elif tail and not currency:
         return None
     places = max(2, -int(amount.as_tuple().exponent)) if text.count(".") or tail in _CENTS else 2
-    words = f"{amount:,.{places}f}"
-    return Shown("money", f"{words} {currency}".strip(), exact=text)
+    words = f"{amount:,.{places}f} {currency}".strip()
+    return Shown("money", words, exact=text if amount != Decimal(text) else "")
 
 
 def _grouped(text: str) -> str:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from stacksona_adapters.protocol.decisions import Outcome, Status
 from stacksona_adapters.protocol.reviews import DecideRequest, NoteRequest, ReviewDetail, SettleRequest
 from stacksona_adapters.server.api.http import text_of
-from stacksona_adapters.server.inbox import diffs, display, editing
+from stacksona_adapters.server.inbox import diffs, display, editing, words
 from stacksona_adapters.server.inbox.web import HEADERS, Site, Visit, action, page, redirect
 from stacksona_adapters.server.service import permissions, reviews, search
 from stacksona_adapters.server.service.errors import Conflict, Gone, Invalid, Refusal, invalid
@@ -93,7 +93,7 @@ async def _page(visit: Visit, panel: Panel, status: int = 200) -> Response:
     review: ReviewDetail = values["review"]
     ran = review.edited_arguments
     filled = panel if panel.json else _filled(review, panel)
-    return visit.render(
+    return await visit.render_apart(
         "request.html",
         status,
         **values,
@@ -103,6 +103,7 @@ async def _page(visit: Visit, panel: Panel, status: int = 200) -> Response:
         context=display.arguments(review.context),
         timeline=review.timeline[-_MOST_ENTRIES:],
         left_out=max(0, len(review.timeline) - _MOST_ENTRIES),
+        folder=words.folder_of(review),
         pending=review.status is Status.PENDING_REVIEW,
         unknown=review.outcome is Outcome.UNKNOWN,
         editable=editing.editable(review),

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
+from stacksona_adapters.server.api.browser import cookie_name, same_origin
 from stacksona_adapters.server.api.http import served, text_of
 from stacksona_adapters.server.inbox.web import (
     Site,
     Visit,
-    cookie_name,
     page,
     redirect,
     refused,
-    same_origin,
     set_cookie,
 )
 from stacksona_adapters.server.inbox.web import action as form

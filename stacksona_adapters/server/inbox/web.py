@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -15,6 +14,7 @@ from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from stacksona_adapters.server.api.browser import carries_token, cookie_name, csrf_token, same_origin, session_secret
 from stacksona_adapters.server.api.http import Served, served, text_of
 from stacksona_adapters.server.inbox import display, text, words
 from stacksona_adapters.server.service import errors, sessions
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 HERE = Path(__file__).parent
-COOKIE = "stacksona_session"
 CSRF_FIELD = "csrf"
 
 HEADERS = {
@@ -147,25 +146,9 @@ class Visit:
         }
         return self.site.render(template, status, {**shared, **values})
 
-
-def csrf_token(secret: str) -> str:
-    """What every form of a session carries: nobody without the cookie can know it."""
-    return hmac.new(secret.encode(), b"inbox form", hashlib.sha256).hexdigest()
-
-
-def same_origin(request: Request) -> bool:
-    """Whether a form comes from one of these pages; a browser says so in a header that no page can set."""
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        return site == "same-origin"
-    origin = request.headers.get("origin")  # older browsers, and plain http on other machines
-    return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
-
-
-def cookie_name(request: Request) -> str:
-    """The cookie's name; cookies know no ports, and several gates may run on one machine."""
-    port = urlsplit(f"//{request.headers.get('host', '')}").netloc.rpartition(":")[2]
-    return f"{COOKIE}_{port}" if port.isdigit() else COOKIE
+    async def render_apart(self, template: str, status: int = 200, /, **values: Any) -> Response:
+        """A page that may be large, made in a thread of its own so that nobody waits for it."""
+        return await asyncio.to_thread(lambda: self.render(template, status, **values))
 
 
 def set_cookie(request: Request, response: Response, secret: str) -> None:
@@ -215,7 +198,7 @@ def action(
 
 async def _visit(site: Site, request: Request, handler: Handler, role: Callable[[Role], bool] | None) -> Response:
     try:
-        gate, secret = served(request), request.cookies.get(cookie_name(request), "")
+        gate, secret = served(request), session_secret(request)
         session = await gate.read(lambda read: sessions.find(read, secret)) if secret else None
         if session is None:
             return _sign_in_first(request)
@@ -235,8 +218,7 @@ async def _checked_form(request: Request, secret: str) -> FormData:
     if not same_origin(request):
         raise errors.NotPermitted("This form was not sent from the inbox, so nothing was done.")
     form = await request.form(max_files=0, max_fields=500)
-    token = form.get(CSRF_FIELD)
-    if not isinstance(token, str) or not hmac.compare_digest(token.encode(), csrf_token(secret).encode()):
+    if not carries_token(secret, form.get(CSRF_FIELD)):
         raise errors.NotPermitted("This form belongs to another session, so nothing was done. Open the page again.")
     return form
 

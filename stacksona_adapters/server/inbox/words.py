@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stacksona_adapters.protocol.decisions import Status
+from stacksona_adapters.protocol.decisions import Outcome, Status
 from stacksona_adapters.protocol.reviews import Folder
 from stacksona_adapters.server.service.search import Age, Order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from stacksona_adapters.protocol.reviews import Review
 
 FOLDERS = {
     Folder.NEW: "New",
@@ -65,6 +67,26 @@ KINDS = {
     "review.exported": "Exported",
 }
 _TYPES = {"upper_limit": "is above", "lower_limit": "is below", "between": "lies between", "contains": "contains"}
+
+
+_OF_STATUS = {
+    Status.ALLOW: Folder.APPROVED,
+    Status.APPROVED: Folder.APPROVED,
+    Status.REJECT: Folder.REJECTED,
+    Status.REJECTED: Folder.REJECTED,
+    Status.REVISE: Folder.SENT_BACK,
+    Status.EXPIRED: Folder.EXPIRED,
+    Status.CANCELLED: Folder.EXPIRED,
+}
+
+
+def folder_of(review: Review) -> Folder:
+    """The folder to which a request leads back."""
+    if review.outcome is Outcome.UNKNOWN:
+        return Folder.UNKNOWN
+    if review.status is Status.PENDING_REVIEW:
+        return Folder.NEW if review.claimed_by is None else Folder.REVIEWING
+    return _OF_STATUS[review.status]
 
 
 def kind(name: str) -> str:

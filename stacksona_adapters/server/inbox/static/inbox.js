@@ -121,6 +121,10 @@
     mark();
     countChosen();
   });
+  if (matchMedia("(max-width: 40rem)").matches) for (const fold of all("details[data-narrow]")) fold.open = false;
+  // The button that leads to the decision is in nobody's way once the decision is in sight.
+  const jump = one(".jump");
+  if (jump) new IntersectionObserver(([seen]) => (jump.hidden = seen.isIntersecting)).observe(one("#decision"));
   for (const button of all("[data-help]")) button.hidden = false;
   takeLink();
   localTimes(document);
