@@ -20,7 +20,7 @@ from stacksona_adapters.errors import ConfigurationError, ReviewPending, Stackso
 from stacksona_adapters.gating.tools import RiskOf, SubjectOf, ToolPolicy, Tools
 from stacksona_adapters.llamaindex import _state
 from stacksona_adapters.llamaindex._calls import CalledTool, Outcome, ask_and_run, refused
-from stacksona_adapters.llamaindex._reviews import patience_over, pending_decision, reviewing
+from stacksona_adapters.llamaindex._reviews import patience_over, pending_decision, required, reviewing
 from stacksona_adapters.llamaindex._running import Binding, GatedRuns
 from stacksona_adapters.llamaindex._schemas import describe
 from stacksona_adapters.llamaindex._serializer import PauseSerializer
@@ -125,7 +125,8 @@ class GatedAgentWorkflow(GatedRuns, AgentWorkflow):
         except ReviewPending as pending:
             decision = pending_decision(pending)
             await _state.remember(ctx, ev.request.request_id, decision)
-            return HumanReviewRequired(request=ev.request, decision=decision, run_id=ev.run_id, tool_id=ev.tool_id)
+            event = HumanReviewRequired(request=ev.request, decision=decision, run_id=ev.run_id, tool_id=ev.tool_id)
+            return required(event)
 
     @step(num_workers=REVIEWS_AT_ONCE)
     async def review_call_step(self, ctx: Context, ev: HumanReviewRequired) -> ToolCallResult:
@@ -133,7 +134,7 @@ class GatedAgentWorkflow(GatedRuns, AgentWorkflow):
         call = GatedCall(request=ev.request, run_id=ev.run_id, tool_id=ev.tool_id or "")
         agent = await ctx.store.get("current_agent_name")
         binding = self._binding(agent, ev.request.tool_name) or self.binding
-        async with reviewing() as pauser:
+        async with reviewing(binding, ev) as pauser:
             try:
                 return await self._answer(ctx, call, binding.wait)
             except ReviewPending as pending:

@@ -11,15 +11,34 @@ from stacksona_adapters.llamaindex.events import HumanReviewRequired, without_to
 from stacksona_adapters.protocol.decisions import Decision
 
 
+def required(event: HumanReviewRequired) -> HumanReviewRequired:
+    """The event, known from now on to stand for a request that this process has just asked about.
+
+    Args:
+        event: What waits.
+    """
+    run = current_run()
+    if run is not None:
+        run.asked.add(event.request.request_id)
+    return event
+
+
 @asynccontextmanager
-async def reviewing() -> AsyncIterator[Pauser | None]:
-    """Around a step that waits for a person; yields who may suspend the run."""
+async def reviewing(binding: Binding, event: HumanReviewRequired) -> AsyncIterator[Pauser | None]:
+    """Around a step that waits for a person; yields who may suspend the run.
+
+    Args:
+        binding: How it is gated.
+        event: What waits.
+    """
     run = current_run()
     if run is None or run.pauser is None:
         yield None
         return
     run.pauser.enter()
     try:
+        if binding.wait == 0 and event.request.request_id in run.asked:
+            await run.pauser.park(event)  # without patience the answer of a moment ago is good enough
         yield run.pauser
     finally:
         run.pauser.leave()

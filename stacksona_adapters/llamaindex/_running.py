@@ -92,11 +92,13 @@ class Run:
         run_id: Its id; the one in its state, where it is resumed.
         pauser: Who may suspend it; `None` where nobody is there to take the pause.
         finished: Done as soon as its end has been reported.
+        asked: The requests that were made, or found, in this process.
     """
 
     run_id: str
     pauser: Pauser | None = None
     finished: asyncio.Task[None] | None = None
+    asked: set[str] = field(default_factory=set)
 
 
 def current_run() -> Run | None:

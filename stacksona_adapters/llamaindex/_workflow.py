@@ -16,7 +16,7 @@ from stacksona_adapters.gating.flow import Approval
 from stacksona_adapters.gating.refusal import refusal
 from stacksona_adapters.gating.tools import RiskOf, SubjectOf, ToolPolicy
 from stacksona_adapters.llamaindex import _state
-from stacksona_adapters.llamaindex._reviews import decision_of, patience_over, pending_decision, reviewing
+from stacksona_adapters.llamaindex._reviews import decision_of, patience_over, pending_decision, required, reviewing
 from stacksona_adapters.llamaindex._running import Binding, GatedRuns
 from stacksona_adapters.llamaindex._schemas import describe, read_arguments
 from stacksona_adapters.llamaindex.events import (
@@ -85,7 +85,7 @@ class GatedWorkflow(GatedRuns):
         except ReviewPending as pending:
             decision = pending_decision(pending)
             await _state.remember(ctx, ev.request_id, decision)
-            return HumanReviewRequired(request=ev, decision=decision, run_id=run_id)
+            return required(HumanReviewRequired(request=ev, decision=decision, run_id=run_id))
         except StacksonaError as error:
             return await _stopped(ctx, ev, run_id, error)
         return await self._resolved(ctx, ev, run_id, approval)
@@ -93,7 +93,7 @@ class GatedWorkflow(GatedRuns):
     @step(num_workers=REVIEWS_AT_ONCE)
     async def review_step(self, ctx: Context, ev: HumanReviewRequired) -> ApprovalResolved:
         """Wait for the person. In a resumed run it runs again from its top and finds the same request."""
-        async with reviewing() as pauser:
+        async with reviewing(self.binding, ev) as pauser:
             try:
                 approval = await self._authorized(ev.request, ev.run_id, self.binding.wait)
             except ReviewPending as pending:
