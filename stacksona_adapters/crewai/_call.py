@@ -26,6 +26,7 @@ from stacksona_adapters.gating.action import Action
 from stacksona_adapters.gating.flow import Approval
 from stacksona_adapters.gating.refusal import Refusal, edit_note, refusal
 from stacksona_adapters.gating.tools import ToolPolicy
+from stacksona_adapters.protocol.decisions import Outcome
 from stacksona_adapters.protocol.tasks import FrameworkOrigin
 
 with extra("crewai"):
@@ -98,7 +99,7 @@ def facts_of(policy: ToolPolicy, tool: Any, known_as: str | None = None) -> Tool
 
 
 @dataclass
-class Outcome:
+class Told:
     """What became of a call.
 
     Attributes:
@@ -147,7 +148,7 @@ class GatedCall:
         self._run: CrewRun | None = current_run.get()
         self._call_id = self._run.call_id(self._frame, tool.name, arguments) if self._run is not None else None
 
-    def perform(self, execute: Callable[[dict[str, Any]], Any]) -> Outcome:
+    def perform(self, execute: Callable[[dict[str, Any]], Any]) -> Told:
         """Ask, wait, and run the tool on this thread.
 
         Args:
@@ -165,13 +166,13 @@ class GatedCall:
             return self._refused(error)
         except asyncio.CancelledError:
             return self._cancelled()
-        outcome = Outcome(edited=permitted.approval.edited)
+        outcome = Told(edited=permitted.approval.edited)
         with self._reporting(permitted, outcome):
             outcome.value = execute(permitted.arguments)
             self._settle(permitted, outcome)
         return outcome
 
-    async def aperform(self, execute: Callable[[dict[str, Any]], Any]) -> Outcome:
+    async def aperform(self, execute: Callable[[dict[str, Any]], Any]) -> Told:
         """As `perform`, on an event loop; `execute` is a coroutine function."""
         if (earlier := self._earlier()) is not None:
             return earlier
@@ -179,7 +180,7 @@ class GatedCall:
             permitted = await self._permit()
         except StacksonaError as error:
             return self._refused(error)
-        outcome = Outcome(edited=permitted.approval.edited)
+        outcome = Told(edited=permitted.approval.edited)
         with self._reporting(permitted, outcome):
             outcome.value = await execute(permitted.arguments)
             self._settle(permitted, outcome)
@@ -194,17 +195,29 @@ class GatedCall:
     async def _asked(self) -> _Permitted:
         gate = self._terms.gate.aio
         until = self._until()
+        self._check_time(until)
         approval = await gate.authorize(self._action(), wait=self._patience(until), validate=self._tool.validate)
-        if until is not None and time.monotonic() > until:
-            raise ActionExpired(
-                self._tool.name, approval.decision, "the agent's max_execution_time was over when the approval came"
-            )
+        self._check_time(until, approval)
         running = self._tool.validate(approval.arguments) if approval.edited else self._arguments
         await gate.take(approval, running)
         return _Permitted(approval, running)
 
+    def _check_time(self, until: float | None, approval: Approval | None = None) -> None:
+        """CrewAI gives up on an agent after its `max_execution_time` and lets its tool run on, so we must not.
+
+        Raises:
+            ActionExpired: If that time is over.
+        """
+        if until is None or time.monotonic() <= until:
+            return
+        why = "the agent's max_execution_time is over"
+        if approval is not None and approval.decision.consumed_by is not None:
+            # A rule's permission is taken together with the answer: it ends here, and nobody has to ask how.
+            self._terms.gate.report(approval.asked, Outcome.FAILED, 0.0, f"not run: {why}")
+        raise ActionExpired(self._tool.name, approval.decision if approval is not None else None, why)
+
     def _until(self) -> float | None:
-        """When CrewAI gives up on the agent, on the monotonic clock: it does not stop the tool then, so we must."""
+        """When CrewAI gives up on the agent, on the monotonic clock, and a little before."""
         limit = getattr(self._frame.agent, "max_execution_time", None) if self._frame is not None else None
         if limit is None or self._frame is None:
             return None
@@ -250,28 +263,28 @@ class GatedCall:
             **self._tool.origin,
         }
 
-    def _earlier(self) -> Outcome | None:
+    def _earlier(self) -> Told | None:
         """What a call that ran before the pause was told."""
         told = self._run.result(self._call_id) if self._run is not None and self._call_id is not None else None
-        return Outcome(told=told, value=told) if told is not None else None
+        return Told(told=told, value=told) if told is not None else None
 
-    def _refused(self, error: StacksonaError) -> Outcome:
+    def _refused(self, error: StacksonaError) -> Told:
         if self._run is not None and self._call_id is not None and isinstance(error, ReviewPending):
             self._run.wait_for(self._call_id, error, self._frame)
         if self._run is not None and isinstance(error, RevisionRequested):
             self._run.send_back(self._frame, self._tool.name, error)
         refused = refusal(self._tool.name, error)
-        return Outcome(told=refused.as_text(), refused=refused)
+        return Told(told=refused.as_text(), refused=refused)
 
-    def _cancelled(self) -> Outcome:
+    def _cancelled(self) -> Told:
         if self._run is None:
             raise asyncio.CancelledError
         self._run.stop(self._frame)
         refused = Refusal(self._tool.name, "cancelled", f"{self._tool.name} did not run: the crew was cancelled.")
-        return Outcome(told=refused.as_text(), refused=refused)
+        return Told(told=refused.as_text(), refused=refused)
 
     @contextmanager
-    def _reporting(self, permitted: _Permitted, outcome: Outcome) -> Iterator[None]:
+    def _reporting(self, permitted: _Permitted, outcome: Told) -> Iterator[None]:
         """Report how the block ended. What a tool raises becomes a result: CrewAI would call it up to six times."""
         if self._run is not None and self._call_id is not None:
             self._run.opened(self._call_id)
@@ -287,7 +300,7 @@ class GatedCall:
         if self._run is not None and self._call_id is not None:
             self._run.closed(self._call_id, outcome.told)
 
-    def _settle(self, permitted: _Permitted, outcome: Outcome) -> None:
+    def _settle(self, permitted: _Permitted, outcome: Told) -> None:
         note = edit_note(permitted.approval)
         outcome.told = self._to_text(outcome.value) + (f"\n{note}" if note else "") + _signed(permitted.approval)
         if declares_failure(outcome.value):

@@ -135,7 +135,7 @@ class GatedCrew:
         except Stopped:
             pass
         except asyncio.CancelledError:
-            run.cancel()
+            await run.cancel()
             gate.finish(run.run_id, "cancelled")
             raise
         except Exception as error:

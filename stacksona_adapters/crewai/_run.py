@@ -17,6 +17,9 @@ from stacksona_adapters.crewai._paused import PausedCall, PausedCrew
 from stacksona_adapters.errors import ActionBlocked, ReviewPending
 from stacksona_adapters.protocol.canonical import canonical_json, idempotency_key, jsonable
 
+_LONGEST_END = 10.0
+"""Seconds that a cancelled run waits for its waits to end; they only have to hand a message to the outbox."""
+
 
 class Stopped(BaseException):
     """Leaves the loops of a crew that waits for a reviewer or was cancelled; never seen outside of `GatedCrew`.
@@ -98,6 +101,7 @@ class CrewRun:
         self._sent_back: dict[tuple[str, str], deque[str]] = {}
         self._begun: dict[str, float] = {}
         self._waits: set[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = set()
+        self._quiet = threading.Event()
         self._lock = threading.Lock()
 
     @property
@@ -206,13 +210,20 @@ class CrewRun:
         finally:
             with self._lock:
                 self._waits.discard(entry)
+                self._tell_if_quiet()
 
-    def cancel(self) -> None:
-        """End all waits, which withdraws their requests, and let nothing new begin."""
+    async def cancel(self) -> None:
+        """End all waits, which withdraws their requests, and let nothing new begin; returns when they have ended."""
         with self._lock:
             self.cancelled = True
             for loop, task in self._waits:  # their loops cannot close before they left this set
                 loop.call_soon_threadsafe(task.cancel)
+            self._tell_if_quiet()
+        await asyncio.to_thread(self._quiet.wait, _LONGEST_END)
+
+    def _tell_if_quiet(self) -> None:
+        if self.cancelled and not self._waits:
+            self._quiet.set()
 
     def paused(self, error: str | None = None) -> PausedCrew | None:
         """The pause of a run that waits for a reviewer; `None` where it does not."""

@@ -12,7 +12,7 @@ from stacksona_adapters.client.gate import DEFAULT, AnyGate, Wait
 from stacksona_adapters.crewai._call import (
     GatedCall,
     GateTerms,
-    Outcome,
+    Told,
     ToolFacts,
     facts_of,
 )
@@ -106,16 +106,22 @@ class GatedTool(BaseTool):
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> GatedCall:
         given = {**dict(zip(self.args_schema.model_fields, args, strict=False)), **kwargs}
-        return GatedCall(self._terms, self._facts, self._facts.validate(given), self.format_output_for_agent)
+        return GatedCall(self._terms, self._facts, self._facts.validate(given), self._tool.format_output_for_agent)
 
-    def _result(self, outcome: Outcome) -> Any:
+    def _result(self, outcome: Told) -> Any:
         if declares_failure(outcome.value):
             return with_text(outcome.value, outcome.told)
         if outcome.refused is not None or outcome.failed:
             return failure(outcome.told, outcome.refused)
         # An agent reads text; who calls the tool by hand gets its own result, unless something else ran than asked.
-        return outcome.told if outcome.edited or current_frame.get() is not None else outcome.value
+        return _Said(outcome.told) if outcome.edited or current_frame.get() is not None else outcome.value
 
     def format_output_for_agent(self, raw_result: Any) -> str:
         """The text for the model, as the tool itself would write it."""
-        return raw_result if isinstance(raw_result, str) else self._tool.format_output_for_agent(raw_result)
+        return str(raw_result) if isinstance(raw_result, _Said) else self._tool.format_output_for_agent(raw_result)
+
+
+class _Said(str):
+    """A text that is for the model as it stands."""
+
+    __slots__ = ()

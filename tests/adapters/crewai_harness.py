@@ -102,6 +102,7 @@ def native(turns: list[list[tuple[str, str, dict[str, Any]]]], goodbye: str = GO
 def observations(messages: list[dict[str, Any]]) -> list[str]:
     """The results of text-parsed calls that stand in a model's messages."""
     own = [str(message.get("content")) for message in messages if message["role"] == "assistant"]
+    own = [content.partition("\nYou ONLY have access")[0] for content in own]  # CrewAI repeats the format now and then
     return [text for content in own for text in re.split(r"\nObservation:", content)[1:]]
 
 
@@ -109,11 +110,7 @@ def react(turns: list[tuple[str, dict[str, Any]]], goodbye: str = GOODBYE) -> Sc
     """A model without native calls: its calls are texts, one a turn."""
 
     def say(messages: list[dict[str, Any]]) -> str:
-        done = sum(
-            str(message.get("content")).count("\nObservation:")
-            for message in messages
-            if message["role"] == "assistant"
-        )
+        done = len(observations(messages))
         if done < len(turns):
             tool, arguments = turns[done]
             return f"Thought: next\nAction: {tool}\nAction Input: {json.dumps(arguments)}"
@@ -279,10 +276,4 @@ def _model(turns: list[list[ProposedCall]], kind: str) -> ScriptedLLM:
 
 def _told(messages: list[dict[str, Any]], calls: list[ProposedCall]) -> dict[str, str]:
     told = {str(message["tool_call_id"]): str(message["content"]) for message in messages if message["role"] == "tool"}
-    seen = [
-        re.split(r"\nObservation:", str(message.get("content")))[1:]
-        for message in messages
-        if message["role"] == "assistant"
-    ]
-    observations = [text for texts in seen for text in texts]
-    return told or {call.call_id: text for call, text in zip(calls, observations, strict=False)}
+    return told or {call.call_id: text for call, text in zip(calls, observations(messages), strict=False)}

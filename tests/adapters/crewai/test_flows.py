@@ -14,7 +14,7 @@ from tests.adapters.crewai.flows import FlowHarness
 
 
 def test_flow_pauses_and_goes_on_elsewhere(tmp_path: Path) -> None:
-    """An action of the flow and a crew in it wait; other processes go on; nothing runs twice, done steps do not repeat."""
+    """An action of the flow and a crew in it wait; other processes go on; nothing runs twice."""
     with staged(FlowHarness(), "flow", tmp_path) as stage:
         scenario = stage.scenario(refund("c1", SMALL, "A-1"), refund("c2", MIDDLE, "A-2"), wait=0)
         begun = stage.play(scenario)
