@@ -140,10 +140,10 @@ async def run_approved(
     except ToolFailed as failed:
         output = failed.output
     except Exception as error:  # noqa: BLE001 - the framework's own way: the model is told
+        told = str(error) or type(error).__name__
         output = ToolOutput(
-            tool_name=tool.name, content=str(error), raw_input=running, raw_output=str(error), is_error=True,
-            exception=error,
-        )  # fmt: skip
+            tool_name=tool.name, content=told, raw_input=running, raw_output=told, is_error=True, exception=error
+        )
     note = edit_note(approval)
     if note is not None and not tool.tool.metadata.return_direct:
         output.blocks = [TextBlock(text=note), *output.blocks]

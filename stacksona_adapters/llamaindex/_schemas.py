@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.errors import PydanticUserError
 
 from stacksona_adapters.errors import InvalidAction
 from stacksona_adapters.gating.action import Action
@@ -37,8 +38,8 @@ def read_arguments(
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "arguments"
         raise InvalidAction(f"the arguments do not fit the tool's schema ({where}: {first['msg']}).") from error
-    except ValueError as error:
-        raise InvalidAction(f"the arguments have no JSON form: {error}") from error
+    except (ValueError, PydanticUserError) as error:
+        raise InvalidAction(f"the tool's schema cannot read the arguments: {error}") from error
     return {**unnamed, **read}
 
 

@@ -15,6 +15,7 @@ from llama_index.core.query_engine import CustomQueryEngine
 from llama_index.core.tools import FunctionTool, QueryEngineTool
 from workflows import Context
 from workflows.errors import WorkflowTimeoutError
+from workflows.events import HumanResponseEvent
 
 from stacksona_adapters.client.gate import Gate
 from stacksona_adapters.errors import ConfigurationError
@@ -353,3 +354,41 @@ def test_plain_run_gives_up_when_its_patience_is_over(gate: Gate, requests: Requ
     refusal = json.loads(told["c1"].tool_output.content)
     assert (refusal["executed"], refusal["status"]) == (False, "pending_review")
     assert [review.status for review in requests()] == [Status.CANCELLED]
+
+
+class Answer(HumanResponseEvent):
+    """An answer that a tool waits for."""
+
+
+def test_tool_that_waits_for_an_event_runs_once(gate: Gate, reviewer: Reviewer, ledger: Ledger) -> None:
+    """LlamaIndex would run such a tool again from its top; a gated one is ended with an error instead."""
+
+    async def issue_refund(ctx: Context, order_id: str, amount: float) -> str:
+        """Pay a refund, and ask a question."""
+        ledger.issue_refund(order_id, amount)
+        await ctx.wait_for_event(Answer)
+        return "answered"
+
+    # LlamaIndex reads the annotation of a context from the function, and this module's annotations are texts.
+    issue_refund.__annotations__["ctx"] = Context
+    workflow = GatedAgentWorkflow([agent_of(ledger, [("c1", GATED, REFUND)], tools=[issue_refund])], gate=gate)
+    with reviewer.deciding(APPROVE):
+        told = asyncio.run(asked(workflow))
+
+    assert told["c1"].tool_output.is_error
+    assert told["c1"].tool_output.content
+    assert ledger.refunds == [REFUND]
+
+
+def test_tool_whose_schema_is_incomplete(gate: Gate, requests: Requests, ledger: Ledger) -> None:
+    """A tool whose schema pydantic cannot build is refused to the model instead of ending the run."""
+
+    def issue_refund(order_id: str, amount: Missing) -> str:  # type: ignore[name-defined]  # noqa: F821
+        """Pay a refund."""
+        return ledger.issue_refund(order_id, amount)
+
+    agent = agent_of(ledger, [("c1", GATED, REFUND)], tools=[issue_refund])
+    told = asyncio.run(asked(GatedAgentWorkflow([agent], gate=gate)))
+
+    assert "did not run" in told["c1"].tool_output.content
+    assert (requests(), ledger.effects) == ([], [])
