@@ -32,6 +32,7 @@ class PutOff(BaseModel):
     Attributes:
         action: What the gate is asked.
         decision_id: The pending decision.
+        waits: Whether the handler shall wait for it, because the call did not.
         refused: The refusal for the model, where it is decided already.
         unavailable: The refusal for the model where the run cannot pause, because the gate could not be asked.
         reruns: See `RERUNS`.
@@ -41,6 +42,7 @@ class PutOff(BaseModel):
 
     action: Action | None = None
     decision_id: str | None = None
+    waits: bool = False
     refused: str | None = None
     unavailable: str | None = None
     reruns: int = Field(default=0, ge=0)

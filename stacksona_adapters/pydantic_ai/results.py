@@ -9,13 +9,26 @@ from typing import Any
 
 from pydantic_ai.exceptions import ModelRetry
 from pydantic_ai.messages import ToolReturn
-from pydantic_ai.tools import RunContext
+from pydantic_ai.tools import RunContext, ToolDefinition
 from pydantic_ai.toolsets import ToolsetTool
 
 from stacksona_adapters.errors import InvalidEdit
 from stacksona_adapters.gating.flow import Approval
 from stacksona_adapters.gating.refusal import edit_note
+from stacksona_adapters.protocol.canonical import jsonable
 from stacksona_adapters.pydantic_ai.deferred import KEY
+
+
+def shown(tool_def: ToolDefinition, arguments: dict[str, Any]) -> Any:
+    """Arguments in the shape of the tool's schema, in which the model writes them and a reviewer edits them.
+
+    The framework hands a model that is a tool's only argument over by the argument's name; the schema is the model's.
+    """
+    schema = tool_def.parameters_json_schema.get("properties", {})
+    if len(arguments) != 1 or next(iter(arguments)) in schema:
+        return arguments
+    inner = jsonable(next(iter(arguments.values())))
+    return inner if isinstance(inner, dict) and set(inner) <= set(schema) else arguments
 
 
 def validator(tool: ToolsetTool[Any], ctx: RunContext[Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -26,6 +39,12 @@ def validator(tool: ToolsetTool[Any], ctx: RunContext[Any]) -> Callable[[dict[st
         return checked
 
     return validate
+
+
+def shown_validator(tool: ToolsetTool[Any], ctx: RunContext[Any]) -> Callable[[dict[str, Any]], Any]:
+    """Checks arguments with the tool's own schema and returns them as `shown`."""
+    validate = validator(tool, ctx)
+    return lambda arguments: shown(tool.tool_def, validate(arguments))
 
 
 async def check_custom(

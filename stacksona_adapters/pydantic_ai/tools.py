@@ -42,9 +42,9 @@ from stacksona_adapters.pydantic_ai.deferred import (
     reruns_of,
 )
 from stacksona_adapters.pydantic_ai.place import Place, can_defer, can_pause, origin, own_run, place_of
-from stacksona_adapters.pydantic_ai.results import check_custom, noted, validator
+from stacksona_adapters.pydantic_ai.results import check_custom, noted, shown, shown_validator, validator
 
-Run = Callable[[dict[str, Any]], Awaitable[Any]]
+Run = Callable[[Any], Awaitable[Any]]
 
 
 class GatedTools(AbstractCapability[AgentDepsT]):
@@ -127,7 +127,8 @@ class GatedTools(AbstractCapability[AgentDepsT]):
         self, ctx: RunContext[AgentDepsT], *, requests: DeferredToolRequests
     ) -> DeferredToolResults | None:
         """Answer the calls that were put off: refusals at once, the others as soon as the gate decides."""
-        calls = [call for call in requests.approvals if self._policy.covers(call.tool_name)]
+        tools = _tools_of(ctx)
+        calls = [call for call in requests.approvals if self.covers(call.tool_name) and call.tool_name in tools]
         answers = await asyncio.gather(*(self._answer(ctx, requests, call) for call in calls))
         return answered(requests, dict(zip((call.tool_call_id for call in calls), answers, strict=True)))
 
@@ -140,11 +141,13 @@ class GatedTools(AbstractCapability[AgentDepsT]):
             return earlier.refused
         if earlier.unavailable is not None:
             return None if can_pause(ctx) else earlier.unavailable
+        if earlier.decision_id is not None and not earlier.waits:
+            return None  # it has waited for as long as it may
         if earlier.decision_id is not None:
-            self._waiting.pop(earlier.decision_id, None)  # withdrawn by the wait itself, where it is cancelled
+            self._waiting.pop(earlier.decision_id, None)  # the wait withdraws it, where it is cancelled
         try:
             action, tool = self._deferred_action(ctx, call, earlier)
-            return await self._gate.authorize(action, wait=self._wait, validate=validator(tool, ctx))
+            return await self._gate.authorize(action, wait=self._wait, validate=shown_validator(tool, ctx))
         except (ReviewPending, ValidationError):
             return None  # arguments that do not fit are the model's to repair: the framework tells it
         except GateError as error:
@@ -155,8 +158,7 @@ class GatedTools(AbstractCapability[AgentDepsT]):
     def _deferred_action(
         self, ctx: RunContext[AgentDepsT], call: ToolCallPart, earlier: PutOff
     ) -> tuple[Action, ToolsetTool[AgentDepsT]]:
-        manager = ctx.tool_manager
-        tools = (manager.tools if manager is not None else None) or {}
+        tools = _tools_of(ctx)
         if earlier.action is not None and earlier.action.name in tools:
             return earlier.action, tools[earlier.action.name]
         # Put off by somebody else, such as `requires_approval=True`: the arguments are as the model wrote them.
@@ -199,10 +201,15 @@ class GatedTools(AbstractCapability[AgentDepsT]):
         place = place_of(ctx, ctx.tool_call_id or "", name)
         try:
             action = self._action(ctx, tool.tool_def, arguments, place, reruns_of(ctx))
+        except InvalidAction as error:
+            return self._refused(ctx, name, error)
+        try:
             approval, running = await self._taken(ctx, tool, action, arguments)
         except ReviewPending as pending:
-            raise self._pending(ctx, pending) from pending
-        except (ActionBlocked, InvalidAction, GateError) as error:
+            raise self._pending(ctx, pending, waits=tool.tool_def.sequential) from pending
+        except GateError as error:
+            return self._unavailable(ctx, action, error)
+        except ActionBlocked as error:
             return self._refused(ctx, name, error)
         with self._gate.reporting(approval.asked):
             try:
@@ -212,25 +219,19 @@ class GatedTools(AbstractCapability[AgentDepsT]):
         return result if place.nested else noted(result, approval)
 
     async def _taken(
-        self, ctx: RunContext[AgentDepsT], tool: ToolsetTool[AgentDepsT], action: Action, arguments: dict[str, Any]
-    ) -> tuple[Approval, dict[str, Any]]:
+        self, ctx: RunContext[AgentDepsT], tool: ToolsetTool[AgentDepsT], action: Action, arguments: Any
+    ) -> tuple[Approval, Any]:
         """The approval, taken, and the arguments that run."""
-        validate = validator(tool, ctx)
         approval = handed_over(ctx, action)
         if approval is None:
             # A sequential tool would hold back the requests behind it: the handler waits for all of them together.
             wait = 0 if tool.tool_def.sequential and can_defer(ctx) else self._wait
-            try:
-                approval = await self._gate.authorize(action, wait=wait, validate=validate)
-            except GateError as error:
-                if can_defer(ctx) and (can_pause(ctx) or not ctx.tool_call_approved):
-                    said = refusal(action.name, error).as_text()
-                    raise PutOff(action=action, unavailable=said).raised(ctx) from error
-                raise
-        running = validate(approval.arguments) if approval.edited else arguments
+            approval = await self._gate.authorize(action, wait=wait, validate=shown_validator(tool, ctx))
+        running = arguments
         if approval.edited:
+            running = validator(tool, ctx)(approval.arguments)
             await check_custom(tool, ctx, running, approval)
-        await self._gate.take(approval, running)
+        await self._gate.take(approval, shown(tool.tool_def, running))
         return approval, running
 
     def _action(
@@ -240,7 +241,7 @@ class GatedTools(AbstractCapability[AgentDepsT]):
         self._runs.add(place.run_id)
         return self._policy.action(
             tool_def.name,
-            arguments,
+            shown(tool_def, arguments),
             run_id=place.run_id or None,
             call_id=f"{place.call_id}#{reruns}" if reruns else place.call_id,
             context=place.context,
@@ -251,15 +252,25 @@ class GatedTools(AbstractCapability[AgentDepsT]):
             framework=FrameworkOrigin.PYDANTICAI,
         )
 
-    def _pending(self, ctx: RunContext[AgentDepsT], pending: ReviewPending) -> Exception:
-        """How the framework is told that a call waits."""
+    def _pending(self, ctx: RunContext[AgentDepsT], pending: ReviewPending, *, waits: bool) -> Exception:
+        """How the framework is told that a call waits for a person."""
         if can_defer(ctx):
             self._waiting[pending.decision.id] = pending
-            return PutOff(action=pending.action, decision_id=pending.decision.id).raised(ctx)
+            return PutOff(action=pending.action, decision_id=pending.decision.id, waits=waits).raised(ctx)
         self._gate.withdraw(pending)
         return ModelRetry(
             f"{pending.action.name} did not run: a reviewer must decide first. Call it alone, before the final result."
         )
+
+    def _unavailable(self, ctx: RunContext[AgentDepsT], action: Action, error: GateError) -> Any:
+        """How the framework is told that the gate could not be asked: a pause, where there can be one.
+
+        Never by the error itself, which would cancel the other calls of the turn in the middle.
+        """
+        if can_defer(ctx) and (can_pause(ctx) or not ctx.tool_call_approved):
+            said = refusal(action.name, error).as_text()
+            raise PutOff(action=action, unavailable=said).raised(ctx) from error
+        return self._refused(ctx, action.name, error)
 
     def _refused(self, ctx: RunContext[AgentDepsT], name: str, error: StacksonaError) -> Any:
         """How the model is told that a call did not run: a denied call, where the framework can still deny it."""
@@ -269,6 +280,10 @@ class GatedTools(AbstractCapability[AgentDepsT]):
         if not ctx.tool_call_approved:
             raise PutOff(refused=refused.as_text()).raised(ctx) from error
         return ToolReturn(refused.as_dict(), metadata={KEY: {"decision_id": refused.decision_id}})
+
+
+def _tools_of(ctx: RunContext[AgentDepsT]) -> dict[str, ToolsetTool[AgentDepsT]]:
+    return (ctx.tool_manager.tools if ctx.tool_manager is not None else None) or {}
 
 
 @dataclass

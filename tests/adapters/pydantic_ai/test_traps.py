@@ -565,3 +565,53 @@ async def test_test_models_constant_ids(gate: Gate, shop: Shop, reviewer: Review
         await agent.run(PROMPT, message_history=first.all_messages(), model=turns)
 
     assert (shop.paid, len(decided)) == ([("al", 5.0), ("al", 5.0)], 2)
+
+
+class Payment(BaseModel):
+    """The one argument of a tool."""
+
+    to: str
+    amount: float
+
+
+async def test_tool_of_one_model(gate: Gate, shop: Shop, reviewer: Reviewer) -> None:
+    """A tool whose only argument is a model is asked about and edited by the model's fields, as the LLM sees it."""
+
+    async def pay_payment(payment: Payment) -> str:
+        assert isinstance(payment, Payment)
+        return await shop.pay(payment.to, payment.amount)
+
+    agent = agent_of(gate, shop, [pay("c1")], tools=[Tool(pay_payment, name="pay")])
+    with reviewer.deciding(Verdict("approve", arguments={"to": "bob", "amount": 2})) as decided:
+        await agent.run(PROMPT)
+
+    assert shop.paid == [("bob", 2.0)]
+    assert reviewer.detail(decided[0]).arguments == {"to": "al", "amount": 5.0}
+
+
+async def test_two_gates(stacksona_gate: RunningGate, gate: Gate, shop: Shop, reviewer: Reviewer) -> None:
+    """An agent may ask two gates, each about its own tools."""
+
+    async def refund(to: str, amount: float) -> str:
+        return await shop.pay(to, -amount)
+
+    other: GatedTools[Any] = GatedTools(stacksona_gate.gate("refunder", wait=60), tools=["refund"])
+    calls = [pay("c1"), pay("c2", tool="refund")]
+    with reviewer.deciding(APPROVE) as decided:
+        await agent_of(gate, shop, calls, tools=[shop.pay, refund], capabilities=[other]).run(PROMPT)
+
+    assert sorted(shop.paid) == [("al", -5.0), ("al", 5.0)]
+    assert {(review.agent, review.action) for review in map(reviewer.detail, decided)} == {
+        ("payer", "pay"),
+        ("refunder", "refund"),
+    }
+
+
+async def test_wait_that_ends(gate: Gate, shop: Shop, reviewer: Reviewer) -> None:
+    """A call that has waited for as long as it may pauses the run; it is not withdrawn, and goes on later."""
+    agent = agent_of(gate, shop, [pay("c1")], wait=0.1)
+    pause = paused(await agent.run(PROMPT))
+    reviewer.approve()
+    await resume(agent, pause, gate)
+
+    assert shop.paid == [("al", 5.0)]
