@@ -135,15 +135,23 @@ class GatedCall:
         tool: What is called.
         arguments: The validated arguments, as the tool gets them.
         to_text: Turns the tool's result into the text for the model.
+        reenters: Whether the tool may begin again after a pause inside of it, because all that it does asks by itself.
     """
 
     def __init__(
-        self, terms: GateTerms, tool: ToolFacts, arguments: dict[str, Any], to_text: Callable[[Any], str]
+        self,
+        terms: GateTerms,
+        tool: ToolFacts,
+        arguments: dict[str, Any],
+        to_text: Callable[[Any], str],
+        *,
+        reenters: bool = False,
     ) -> None:
         self._terms = terms
         self._tool = tool
         self._arguments = arguments
         self._to_text = to_text
+        self._reenters = reenters
         self._frame: Frame | None = current_frame.get()
         self._run: CrewRun | None = current_run.get()
         self._call_id = self._run.call_id(self._frame, tool.name, arguments) if self._run is not None else None
@@ -240,7 +248,7 @@ class GatedCall:
                 "run_id": self._run.run_id,
                 "run_label": self._run.label,
                 "call_id": self._call_id,
-                "attempt_id": self._run.attempt(self._call_id),
+                "attempt_id": self._run.attempt(self._call_id) if self._reenters else None,
                 "revises": self._run.revises(self._frame, self._tool.name),
             }
         return self._terms.policy.action(self._tool.name, self._arguments, **fields)
@@ -286,7 +294,7 @@ class GatedCall:
     @contextmanager
     def _reporting(self, permitted: _Permitted, outcome: Told) -> Iterator[None]:
         """Report how the block ended. What a tool raises becomes a result: CrewAI would call it up to six times."""
-        if self._run is not None and self._call_id is not None:
+        if self._run is not None and self._call_id is not None and self._reenters:
             self._run.opened(self._call_id)
         try:
             with self._terms.gate.reporting(permitted.approval.asked):

@@ -22,6 +22,7 @@ with extra("crewai"):
     from crewai.hooks.contexts import StepContext
     from crewai.hooks.dispatch import get_scoped_hooks, scoped_hooks
     from crewai.hooks.tool_hooks import run_after_tool_call_hooks
+    from crewai.tools.agent_tools.base_agent_tools import BaseAgentTool
 
 
 class Hooks:
@@ -105,7 +106,8 @@ class Hooks:
             arguments = facts.validate(context.tool_input)
         except ValueError as error:
             return f"{context.tool_name} did not run: its arguments do not fit: {error}"
-        call = GatedCall(self._terms, facts, arguments, structured.format_output_for_agent)
+        delegates = isinstance(tool, BaseAgentTool)
+        call = GatedCall(self._terms, facts, arguments, structured.format_output_for_agent, reenters=delegates)
         return call.perform(structured.invoke).told
 
 

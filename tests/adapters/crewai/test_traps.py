@@ -206,6 +206,31 @@ def test_resumed_run_tells_results_again(stage: Stage, scenario: Scenario, gate:
     assert len(stage.requests) == 2
 
 
+def test_tool_that_pauses_inside_does_not_begin_again(stage: Stage, scenario: Scenario, gate: Gate) -> None:
+    """A tool that pays and then runs an agent whose call waits: resumed, it does not pay again, a person settles it."""
+    inner = GatedTool(IssueRefund(ledger=scenario.ledger), gate=gate, wait=0)
+
+    class PayFeeAndRefund(IssueRefund):
+        name: str = "settle"
+
+        def _run(self, order_id: str, amount: float) -> str:
+            super()._run(order_id, 1.0)
+            return str(agent_of(refunding(True, amount), [inner], role="inner clerk").kickoff("Refund it.").raw)
+
+    outer = native([[("c1", "settle", {"order_id": "A-1", "amount": MIDDLE})]])
+    crew = crew_of(agent_of(outer, [PayFeeAndRefund(ledger=scenario.ledger)]))
+    gated = GatedCrew(crew, gate=gate, tools=["settle"])
+    with stage.reviewer.deciding(lambda review: Verdict("approve") if review.action == "settle" else None):
+        paused = gated.kickoff()
+    assert isinstance(paused, PausedCrew)
+    assert paused.attempts == {}
+    stage.reviewer.approve()
+    gated.resume(paused)
+
+    assert [paid["amount"] for paid in scenario.ledger.refunds] == [1.0]
+    assert "never reported" in str(outer.seen[-1])
+
+
 def test_one_tool_serves_runs_at_the_same_time(stage: Stage, scenario: Scenario, gate: Gate) -> None:
     """Crews that share a gated tool run beside each other, each with its own run and role (T14, T17, T23)."""
     shared = GatedTool(IssueRefund(ledger=scenario.ledger), gate=gate, risk="high", subject="order_id")
