@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 import os
 import threading
 import time
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
-from stacksona_adapters.client.exchange import Attempt, Pause, adrive, drive, expand
+from stacksona_adapters.client.exchange import Attempt, Pause, adrive, drive, exchange, expand
 from stacksona_adapters.client.loop import BackgroundLoop
 from stacksona_adapters.client.outbox import Outbox, Parcel
 from stacksona_adapters.client.settings import Settings
@@ -20,8 +21,9 @@ from stacksona_adapters.client.tasks import TaskBook
 from stacksona_adapters.client.tracing import span, trace_headers
 from stacksona_adapters.client.transport import AsyncTransport, Transport
 from stacksona_adapters.client.watcher import Watcher
-from stacksona_adapters.errors import ConfigurationError
+from stacksona_adapters.errors import ConfigurationError, StacksonaError
 from stacksona_adapters.gating.effects import (
+    Abandon,
     Await,
     Effect,
     FindTask,
@@ -34,10 +36,12 @@ from stacksona_adapters.gating.effects import (
 )
 from stacksona_adapters.gating.prepare import Terms
 from stacksona_adapters.protocol.calls import Answer, Call, read_nothing
-from stacksona_adapters.protocol.decisions import Decision
+from stacksona_adapters.protocol.decisions import Decision, Outcome
 from stacksona_adapters.protocol.tasks import EventType, TaskEvent
 
 T = TypeVar("T")
+
+logger = logging.getLogger("stacksona_adapters")
 
 
 class _Background:
@@ -50,6 +54,12 @@ class _Background:
 
     def send(self, effect: Attempt) -> concurrent.futures.Future[Answer]:
         return self.loop.submit(self.transport.once(effect.call, effect.seconds, trace_headers()))
+
+    async def perform(self, effect: Effect[Any]) -> Any:
+        """Perform the two effects of an exchange, on this very loop."""
+        if isinstance(effect, Attempt):
+            return await self.transport.once(effect.call, effect.seconds, {})
+        return await asyncio.sleep(effect.seconds) if isinstance(effect, Pause) else None
 
     def wait(self, effect: Await) -> concurrent.futures.Future[Decision]:
         return self.loop.submit(self.watcher.wait(effect.decision, effect.dialect))
@@ -103,6 +113,7 @@ class GateCore:
         self.outbox = Outbox(self._deliver, destination=settings.destination, directory=settings.state_dir)
         self._lock = threading.Lock()
         self._closed = False
+        self._late: set[concurrent.futures.Future[None]] = set()
         self._wires_now = _Wires(settings)
 
     @property
@@ -165,7 +176,9 @@ class GateCore:
         if isinstance(effect, Report):
             return self.report(effect.task, effect.kind, effect.payload)
         if isinstance(effect, Withdraw):
-            return self._withdraw(effect)
+            return self._withdraw(effect.decision, effect.task)
+        if isinstance(effect, Abandon):
+            return self._abandon(effect)
         if isinstance(effect, TakeAlone):
             return self.tasks.take(effect.key)
         raise TypeError(f"No driver knows the effect {type(effect).__name__}.")
@@ -183,10 +196,30 @@ class GateCore:
         )
         self._post(task, self.terms.dialect.event(event, uuid.uuid4().hex))
 
-    def _withdraw(self, effect: Withdraw) -> None:
-        call = self.terms.dialect.cancel(effect.decision, f"{effect.decision.id}-cancel")
+    def _withdraw(self, decision: Decision, task: TaskRef) -> None:
+        call = self.terms.dialect.cancel(decision, f"{decision.id}-cancel")
         if call is not None:
-            self._post(effect.task, call)
+            self._post(task, call)
+
+    def _abandon(self, effect: Abandon) -> None:
+        background = self.wires.background()
+        finding = background.loop.submit(self._withdraw_late(effect, background))
+        with self._lock:
+            self._late.add(finding)
+        finding.add_done_callback(self._late.discard)
+
+    async def _withdraw_late(self, effect: Abandon, background: _Background) -> None:
+        """Learn which decision the request made, and withdraw it, or say that what it permitted did not run."""
+        try:
+            decision = await adrive(exchange(effect.call, self.settings), background.perform)
+        except StacksonaError as error:
+            logger.warning("A request that was given up may still wait for a reviewer (%s): %s", effect.action, error)
+            return
+        if decision.consumed_by is not None and decision.consumed_by == effect.attempt:
+            facts = {"decision_id": decision.decision_id, "action": effect.action, "outcome": str(Outcome.FAILED)}
+            self.report(effect.task, EventType.TOOL_EXECUTED, {**facts, "error": "cancelled before it ran"})
+        elif not decision.status.final or decision.status.executes:
+            self._withdraw(decision, effect.task)
 
     def _post(self, task: TaskRef, call: Call[None]) -> None:
         body, key = dict(call.body or {}), call.idempotency_key or uuid.uuid4().hex
@@ -200,6 +233,7 @@ class GateCore:
 
     def close(self, timeout: float) -> None:
         """Deliver what is in the outbox for at most `timeout` seconds, end waits, close connections."""
+        concurrent.futures.wait(set(self._late), timeout)
         self.outbox.close(timeout)
         with self._lock:
             closed, self._closed = self._closed, True

@@ -7,10 +7,10 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar, Union
 
 from stacksona_adapters.client.core import GateCore
+from stacksona_adapters.client.permit import DEFAULT, Default, Permit, Wait
 from stacksona_adapters.client.protect import Described, protected
 from stacksona_adapters.client.scope import TaskScope
 from stacksona_adapters.client.settings import Timeouts, load_settings
@@ -26,42 +26,9 @@ from stacksona_adapters.protocol.decisions import Decision, Outcome
 from stacksona_adapters.protocol.requests import Risk
 from stacksona_adapters.protocol.tasks import EventType
 
+__all__ = ["DEFAULT", "AnyGate", "AsyncGate", "Gate", "Permit", "Wait"]
+
 F = TypeVar("F", bound="Callable[..., Any]")
-
-
-class _Default:
-    """Stands for: as the gate was made."""
-
-
-DEFAULT = _Default()
-Wait = float | None | _Default
-"""Seconds to wait for a person: `None` as long as the request lives, 0 suspend at once, `DEFAULT` as the gate says."""
-
-
-@dataclass(frozen=True)
-class Permit:
-    """A permission that has been taken: run the action now, with exactly these arguments.
-
-    Attributes:
-        approval: The approval that it came from.
-    """
-
-    approval: Approval
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The approved arguments; the reviewer's, where they were edited."""
-        return self.approval.arguments
-
-    @property
-    def edited(self) -> bool:
-        """Whether a reviewer changed the arguments."""
-        return self.approval.edited
-
-    @property
-    def decision(self) -> Decision:
-        """The decision."""
-        return self.approval.decision
 
 
 class _Face:
@@ -231,7 +198,7 @@ class _Face:
         Raises:
             ConfigurationError: If it makes no sense.
         """
-        return self._core.terms.wait if isinstance(wait, _Default) else _patience(wait)
+        return self._core.terms.wait if isinstance(wait, Default) else _patience(wait)
 
     def _whole(self, action: Action) -> Action:
         """The action with the run and call that this context gives it."""

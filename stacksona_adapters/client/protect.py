@@ -16,7 +16,8 @@ from stacksona_adapters.gating.flow import Approval
 from stacksona_adapters.gating.risk import read_risk
 
 if TYPE_CHECKING:
-    from stacksona_adapters.client.gate import Wait, _Face
+    from stacksona_adapters.client.gate import _Face
+    from stacksona_adapters.client.permit import Wait
     from stacksona_adapters.protocol.requests import Risk
 
 F = TypeVar("F", bound="Callable[..., Any]")

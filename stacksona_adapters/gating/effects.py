@@ -78,6 +78,23 @@ class Withdraw(Effect[None]):
 
 
 @dataclass(frozen=True)
+class Abandon(Effect[None]):
+    """Withdraw a request whose answer nobody waited for; never waits and never fails.
+
+    Attributes:
+        call: The request, with its idempotency key: sent once more it tells which decision it made.
+        task: The task it belongs to.
+        attempt: Who would have taken an allowed permission together with the answer.
+        action: The action's name.
+    """
+
+    call: Call[Decision]
+    task: TaskRef
+    attempt: str
+    action: str
+
+
+@dataclass(frozen=True)
 class Await(Effect[Decision]):
     """Wait until the decision is final.
 

@@ -26,6 +26,7 @@ from stacksona_adapters.errors import (
 )
 from stacksona_adapters.gating.action import Action
 from stacksona_adapters.gating.effects import (
+    Abandon,
     Await,
     FindTask,
     Flow,
@@ -152,6 +153,11 @@ def _decide(terms: Terms, asked: Asked, request: GateRequest) -> Flow[Asked]:
         earlier = Decision(status=Status.PENDING_REVIEW, decision_id=refusal.earlier("decision_id"))
         decision = yield from Send(terms.dialect.fetch(earlier)).ask()
         decision = decision.model_copy(update={"replayed": True})
+    except BaseException as interruption:
+        # Cancelled or interrupted while it asked: the request may have been made all the same.
+        if not isinstance(interruption, (Exception, GeneratorExit)):
+            yield from Abandon(call, asked.task, asked.attempt, asked.action.name).ask()
+        raise
     decision = bind(asked, decision)
     if decision.task_id is not None and decision.task_id != asked.task.task_id:
         asked = replace(asked, task=replace(asked.task, task_id=decision.task_id))

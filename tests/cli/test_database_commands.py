@@ -209,3 +209,23 @@ def test_the_trail_is_exported_and_verified(cli: Cli, stacksona_gate: RunningGat
     out.write_bytes(out.read_bytes().replace(b"agent", b"agant", 1))
     assert cli("audit", "verify", out, "--json").json["ok"] is False
     assert cli("audit", "verify", out).code == 1
+
+
+def test_check_migrate_copy_and_prune(cli: Cli, stacksona_gate: RunningGate, tmp_path: Path) -> None:
+    """The database's own commands, on a running gate; wrong words and missing files are told apart."""
+    db, copied = stacksona_gate.database, tmp_path / "copy.db"
+    stacksona_gate.agent_key("bot")
+    empty = tmp_path / "empty.db"
+    sqlite3.connect(empty).close()
+
+    assert cli("db", "check", "--db", db).code == 0
+    assert "holds" in cli("db", "copy", "--to", copied, "--db", db).out
+    assert cli("db", "copy", "--to", copied, "--db", db).code == 1
+    assert [agent["name"] for agent in cli("agent", "list", "--db", copied, "--json").json["agents"]] == ["bot"]
+    assert "db migrate" in cli("db", "check", "--db", empty).err
+    assert cli("db", "migrate", "--db", empty).code == 0
+    assert cli("db", "check", "--db", empty, "--json").json["ok"] is True
+    assert cli("db", "check", "--db", tmp_path / "none.db").code == 1
+    assert cli("prune", "--older-than", "90d", "--db", db).out == "0 tasks were removed.\n"
+    assert cli("prune", "--older-than", "90d", "--dry-run", "--db", db, "--json").json == {"tasks": 0, "removed": False}
+    assert cli("prune", "--older-than", "soon", "--db", db).code == 2

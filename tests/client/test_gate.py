@@ -292,11 +292,11 @@ def test_a_withdrawn_request_stops_another_waiter(server: RunningGate, reviewer:
     gate = server.gate("bot")
     action = gate.action("refund", {"amount": 100.0}, run_id="r", call_id="c")
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(gate.authorize, action)
+        waiting = pool.submit(gate.authorize, action, wait=60)
         reviewer.waiting()
         gate.withdraw(gate.request(action))
         with pytest.raises(ActionCancelled):
-            waiting.result(20)
+            waiting.result(60)
 
 
 def test_the_trail_tells_the_story(server: RunningGate, reviewer: Reviewer) -> None:
@@ -438,3 +438,25 @@ def test_gate_without_url_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STACKSONA_API_KEY", raising=False)
     with pytest.raises(ConfigurationError, match="STACKSONA_API_KEY"):
         AsyncGate()
+
+
+async def _cancel_while_asking(gate: AsyncGate, action: Any) -> None:
+    task = asyncio.ensure_future(gate.authorize(action))
+    for _ in range(3):  # the request is on its way, and its answer is not here yet
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize("amount", [100.0, 10.0])
+def test_a_cancelled_ask_leaves_nothing_open(server: RunningGate, reviewer: Reviewer, amount: float) -> None:
+    """A request whose answer nobody waited for is withdrawn; an allowed one is reported as not run."""
+    gate = server.gate("bot")
+    with gate.task("t"):
+        asyncio.run(_cancel_while_asking(gate.aio, gate.action("refund", {"amount": amount})))
+    gate.close()
+
+    assert list(reviewer.client.reviews(Folder.NEW)) == []
+    assert list(reviewer.client.reviews(Folder.UNKNOWN)) == []
+    assert server.service.verify_audit().broken is None

@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import OperationalError
 
 from stacksona_adapters.errors import ConfigurationError
-from stacksona_adapters.server.service import audit, checkpoints, decisions, keys, records, rules
+from stacksona_adapters.server.service import audit, checkpoints, decisions, keys, records, retention, rules
 from stacksona_adapters.server.service.checkpoints import AuditSigner
 from stacksona_adapters.server.service.context import Facts, Read, Write
 from stacksona_adapters.server.service.tokens import TokenSigner
@@ -22,6 +22,7 @@ from stacksona_adapters.server.store.writer import Batch, StoreUnavailable, Writ
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
+    from datetime import datetime
     from types import TracebackType
     from typing import Any
 
@@ -187,6 +188,17 @@ class GateService:
             yield from audit.export(
                 Read(connection, self.settings.clock.now(), self._facts), by=by, agent=agent, task_id=task_id
             )
+
+    def prunable(self, before: datetime) -> int:
+        """How many tasks `prune` would remove."""
+        return len(self.read(lambda r: retention.prunable(r, before, limit=1_000_000)))
+
+    def prune(self, before: datetime, by: str) -> int:
+        """Remove finished tasks in which nothing has happened since a moment; returns how many (see `retention`)."""
+        gone = 0
+        while some := self.write(lambda w: retention.prune(w, before, by)):
+            gone += some
+        return gone
 
     def expire_due(self) -> int:
         """Mark the decisions whose time is over; returns how many."""

@@ -1,0 +1,86 @@
+"""Removes what is old. The trail that remains still verifies: a signed checkpoint names the heads that went."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, delete, or_, select
+
+from stacksona_adapters.protocol.decisions import Outcome, Status
+from stacksona_adapters.server.service.checkpoints import Head, checkpoint
+from stacksona_adapters.server.service.records import rfc3339
+from stacksona_adapters.server.store.delivery_tables import delivery_attempts
+from stacksona_adapters.server.store.tables import decisions, deliveries, idempotency, notes, records, tasks
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import ColumnElement
+
+    from stacksona_adapters.server.service.context import Read, Write
+
+TASKS_AT_ONCE = 200
+"""Tasks that one transaction removes, so that agents never wait long for it."""
+
+
+def prunable(read: Read, before: datetime, limit: int = TASKS_AT_ONCE) -> list[Head]:
+    """Tasks in which nothing has happened since a moment, and nothing is open.
+
+    Args:
+        read: The transaction.
+        before: The moment.
+        limit: How many at the most.
+    """
+    last = and_(
+        records.c.agent == tasks.c.agent, records.c.task_id == tasks.c.task_id, records.c.seq == tasks.c.head_seq
+    )
+    open_one = select(decisions.c.number).where(
+        decisions.c.agent == tasks.c.agent,
+        decisions.c.task_id == tasks.c.task_id,
+        or_(decisions.c.status == Status.PENDING_REVIEW.value, decisions.c.outcome == Outcome.UNKNOWN.value),
+    )
+    query = (
+        select(tasks.c.agent, tasks.c.task_id, tasks.c.head_seq, tasks.c.head_hash)
+        .join(records, last)
+        .where(records.c.at < rfc3339(before), ~open_one.exists())
+        .order_by(tasks.c.agent, tasks.c.task_id)
+        .limit(limit)
+    )
+    return [(row.agent, row.task_id, row.head_seq, row.head_hash) for row in read.connection.execute(query)]
+
+
+def prune(write: Write, before: datetime, by: str) -> int:
+    """Remove some of what is older than a moment: tasks with their records, decisions, notes and deliveries.
+
+    Args:
+        write: The transaction.
+        before: The moment.
+        by: Who removes.
+
+    Returns:
+        How many tasks went; call it until there are none.
+    """
+    heads = prunable(write, before)
+    for agent, task_id, _, _ in heads:
+        _remove(write, agent, task_id)
+    write.connection.execute(delete(idempotency).where(idempotency.c.created_at < before))
+    if heads:
+        checkpoint(write, note={"prune": {"by": by, "before": rfc3339(before), "tasks": len(heads)}}, pruned=heads)
+    return len(heads)
+
+
+def _remove(write: Write, agent: str, task_id: str) -> None:
+    def of(table: Any) -> ColumnElement[bool]:
+        return and_(table.c.agent == agent, table.c.task_id == task_id)
+
+    mine = select(decisions.c.decision_id).where(of(decisions))
+    sent = select(deliveries.c.delivery_id).where(deliveries.c.decision_id.in_(mine))
+    for gone in (
+        delete(delivery_attempts).where(delivery_attempts.c.delivery_id.in_(sent)),
+        delete(deliveries).where(deliveries.c.decision_id.in_(mine)),
+        delete(notes).where(notes.c.decision_id.in_(mine)),
+        delete(decisions).where(of(decisions)),
+        delete(records).where(of(records)),
+        delete(tasks).where(of(tasks)),
+    ):
+        write.connection.execute(gone)
