@@ -121,8 +121,13 @@ def script_of(page: Path, kind: str) -> str:
     lines: list[str] = []
     for block in blocks(page):
         if block.kind == kind and block.title is None and block.tested_by is None:
-            lines += [""] * (block.line - 1 - len(lines)) + block.text.split("\n")
+            lines += [""] * (block.line - 1 - len(lines)) + [_run_here(line) for line in block.text.split("\n")]
     return "\n".join(lines)
+
+
+def _run_here(line: str) -> str:
+    """Every session of nox installs the extras that a page tells the reader to install, from this very checkout."""
+    return "" if line.startswith("pip install ") and "&&" not in line else line
 
 
 @PAGES
