@@ -141,9 +141,7 @@ async def run_approved(
         output = failed.output
     except Exception as error:  # noqa: BLE001 - the framework's own way: the model is told
         told = str(error) or type(error).__name__
-        output = ToolOutput(
-            tool_name=tool.name, content=told, raw_input=running, raw_output=told, is_error=True, exception=error
-        )
+        output = ToolOutput(tool_name=tool.name, content=told, raw_input=running, raw_output=told, is_error=True)
     note = edit_note(approval)
     if note is not None and not tool.tool.metadata.return_direct:
         output.blocks = [TextBlock(text=note), *output.blocks]

@@ -334,7 +334,7 @@ def test_timeout_is_not_silent(gate: Gate, requests: Requests, ledger: Ledger) -
 
     async def play() -> None:
         with pytest.raises(WorkflowTimeoutError):
-            await GatedAgentWorkflow([agent], gate=gate, timeout=2.0).run(user_msg="Refund it.")
+            await GatedAgentWorkflow([agent], gate=gate, timeout=8.0).run(user_msg="Refund it.")
 
     asyncio.run(play())
     assert gate.flush(10)
