@@ -118,6 +118,34 @@ def test_other_pages(gate: RunningGate, ann: Callable[..., AbstractContextManage
 
 
 @looks()
+def test_administration(
+    gate: RunningGate, ann: Callable[..., AbstractContextManager[Page]], look: dict[str, Any]
+) -> None:
+    """Agents, reviewers, rules and audit, with what they answer."""
+    fill(gate)
+    gate.service.revoke_agent("shop")
+    gate.reviewer_token("bob")
+    with ann(role=Role.ADMIN, **look) as page:
+        page.goto(f"{gate.url}/inbox/agents")
+        page.get_by_label("Agent", exact=True).fill("new")
+        page.get_by_role("button", name="Make a key").click()
+        check(page, "agents")
+        page.goto(f"{gate.url}/inbox/reviewers")
+        page.get_by_label("Name").fill("zoe")
+        page.get_by_role("button", name="Add and make").click()
+        check(page, "reviewers")
+        page.goto(f"{gate.url}/inbox/rules")
+        page.get_by_label("Tool", exact=True).fill("issue_refund")
+        page.get_by_role("button", name="Try").click()
+        expect(page.get_by_role("status")).to_contain_text("reviewed by a person")
+        check(page, "rules")
+        page.goto(f"{gate.url}/inbox/audit")
+        page.get_by_role("button", name="Verify now").click()
+        expect(page.get_by_role("status")).to_contain_text("Every chain holds")
+        check(page, "audit")
+
+
+@looks()
 def test_sign_in(gate: RunningGate, visitor: Callable[..., AbstractContextManager[Page]], look: dict[str, Any]) -> None:
     """The sign-in page, by link and by hand, and with a mistake."""
     with visitor(link_for(gate), **look) as page:

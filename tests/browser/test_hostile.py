@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import expect
 
+from stacksona_adapters.server.service.accounts import Role
 from tests.browser.conftest import link_for
 from tests.browser.scene import Agent
 
@@ -114,6 +116,26 @@ def test_reviewers_words_stay_text_too(gate: RunningGate, ann: Callable[..., Abs
         expect(page.get_by_role("searchbox")).to_have_value('"><script>alert(1)</script>')
         page.goto(f"{gate.url}/inbox/sign-in?next=%22%3E%3Cscript%3Ealert(1)%3C/script%3E#<script>alert(1)</script>")
         expect(page.get_by_role("heading", name="Sign in to review")).to_be_visible()
+
+
+def test_markup_in_names_and_rules(gate: RunningGate, ann: Callable[..., AbstractContextManager[Page]]) -> None:
+    """Names of agents and reviewers and the words of rules are text on the pages of an admin."""
+    value = HOSTILE["image"]
+    gate.agent_key(value)
+    gate.reviewer_token(value)
+    for parameter in (value, "note"):
+        rule = {"agent": value, "tool": value, "parameter": parameter, "type": "contains", "value": value}
+        gate.service.add_rule(**rule, outcome="review")
+    with ann(role=Role.ADMIN) as page:
+        for name in ("agents", "reviewers", "rules"):
+            page.goto(f"{gate.url}/inbox/{name}")
+            expect(page.locator("main table")).to_contain_text(value)
+            assert page.locator("main img").count() == 0
+        page.get_by_label("Agent", exact=True).fill(value)
+        page.get_by_label("Tool", exact=True).fill(value)
+        page.get_by_label("Arguments (JSON)").fill(json.dumps({"note": value}))
+        page.get_by_role("button", name="Try").click()
+        expect(page.get_by_role("status")).to_contain_text(value)
 
 
 def test_text_that_turns_round(gate: RunningGate, ann: Callable[..., AbstractContextManager[Page]]) -> None:

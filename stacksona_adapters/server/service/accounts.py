@@ -42,6 +42,11 @@ class Role(str, Enum):
         """Whether the role manages agents, reviewers and rules."""
         return self is Role.ADMIN
 
+    @property
+    def oversees(self) -> bool:
+        """Whether the role sees agents, reviewers, rules and the audit trail."""
+        return self is not Role.REVIEWER
+
 
 class Passwords:
     """Hashes passwords (argon2id) and checks them, in the same time for a name that does not exist."""
@@ -121,6 +126,30 @@ def give_role(write: Write, reviewer: str, role: Role, *, keep: bool = False) ->
     if had == Role.ADMIN.value and role is not Role.ADMIN and admins(write) == [reviewer]:
         raise Conflict("This is the only admin; make somebody else one first.")
     _set(write, reviewer, {"role": role.value})
+
+
+def check_not_last_admin(read: Read, which: str) -> None:
+    """Refuse to revoke what the only admin signs in with.
+
+    Args:
+        read: The transaction.
+        which: A reviewer's name, or the id of a token.
+
+    Raises:
+        Conflict: If nobody would be left to administer the gate.
+    """
+    mine = (reviewer_tokens.c.reviewer == which) | (reviewer_tokens.c.id == which)
+    left = select(reviewer_tokens.c.reviewer).where(~mine, reviewer_tokens.c.revoked_at.is_(None))
+    with_token = set(read.connection.execute(left).scalars())
+    present = set(admins(read))
+    if present and not present & with_token:
+        raise Conflict("This is the only admin; make somebody else one first.")
+
+
+def roles(read: Read) -> dict[str, tuple[Role, bool]]:
+    """The role of each reviewer who was given one or has an account, and whether there is a password."""
+    rows = read.connection.execute(select(accounts))
+    return {row.reviewer: (Role(row.role), row.password_hash is not None) for row in rows}
 
 
 def admins(read: Read) -> list[str]:

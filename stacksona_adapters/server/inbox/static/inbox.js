@@ -110,6 +110,7 @@
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (form.method !== "post") return;
+    if (event.submitter?.matches("[data-again]")) return; // a download leaves the page as it is
     if (form.dataset.sent) event.preventDefault();
     form.dataset.sent = "yes";
   });

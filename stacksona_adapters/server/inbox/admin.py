@@ -1,0 +1,163 @@
+"""Who may use the gate: agents and their keys, reviewers and their roles; and the check of the audit trail."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timezone
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import StreamingResponse
+
+from stacksona_adapters.server.inbox.web import HEADERS, Site, Visit, action, page, redirect
+from stacksona_adapters.server.service import accounts, keys, sessions
+from stacksona_adapters.server.service.accounts import Role
+from stacksona_adapters.server.service.errors import Refusal, invalid
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+    from starlette.routing import BaseRoute
+
+    from stacksona_adapters.server.service.context import Read, Write
+
+
+def oversees(role: Role) -> bool:
+    """Who sees the pages of this module."""
+    return role.oversees
+
+
+def administers(role: Role) -> bool:
+    """Who changes what they show."""
+    return role.administers
+
+
+def routes(site: Site) -> list[BaseRoute]:
+    """The pages of this module."""
+    shown = [("agents", _agents), ("reviewers", _reviewers), ("audit", _audit)]
+    done = [
+        ("agents/add", _add_agent),
+        ("agents/revoke", _revoke_agent),
+        ("reviewers/add", _add_reviewer),
+        ("reviewers/link", _link),
+        ("reviewers/role", _give_role),
+        ("reviewers/revoke", _revoke_reviewer),
+    ]
+    return [
+        *(page(site, f"/inbox/{path}", handler, role=oversees) for path, handler in shown),
+        *(action(site, f"/inbox/{path}", handler, role=administers) for path, handler in done),
+        action(site, "/inbox/audit/verify", _verify, role=oversees),
+        action(site, "/inbox/audit/export", _export, role=oversees),
+    ]
+
+
+async def _agents(visit: Visit) -> Response:
+    return await _agents_page(visit)
+
+
+async def _agents_page(visit: Visit, status: int = 200, **said: Any) -> Response:
+    listed = await visit.read(keys.list_agents)
+    return visit.render("agents.html", status, section="agents", agents=listed, **{"made": None, "wrong": "", **said})
+
+
+async def _add_agent(visit: Visit) -> Response:
+    name, signed = visit.field("name").strip(), visit.field("signed_approval") == "yes"
+    try:
+        made = await visit.write(lambda w: keys.add_agent(w, name, signed_approval=signed or None, webhook=None))
+    except Refusal as error:
+        return await _agents_page(visit, 422, wrong=error.detail)
+    return await _agents_page(visit, made=made)
+
+
+async def _revoke_agent(visit: Visit) -> Response:
+    which = visit.field("which")
+    try:
+        await visit.write(lambda write: keys.revoke_agent(write, which))
+    except Refusal as error:
+        return await _agents_page(visit, 409, wrong=error.detail)
+    return redirect("/inbox/agents")
+
+
+async def _reviewers(visit: Visit) -> Response:
+    return await _reviewers_page(visit)
+
+
+async def _reviewers_page(visit: Visit, status: int = 200, **said: Any) -> Response:
+    def look(read: Read) -> dict[str, Any]:
+        return {"reviewers": keys.list_reviewers(read), "accounts": accounts.roles(read)}
+
+    values = {**await visit.read(look), "made": None, "link": "", "whose": "", "wrong": "", "Role": Role, **said}
+    return visit.render("reviewers.html", status, section="reviewers", **values)
+
+
+def _role(visit: Visit) -> Role:
+    try:
+        return Role(visit.field("role"))
+    except ValueError as error:
+        raise invalid("/role", f"must be one of {', '.join(map(str, Role))}") from error
+
+
+def _sign_in_link(visit: Visit, secret: str) -> str:
+    return f"{str(visit.request.base_url).rstrip('/')}/inbox/sign-in#{secret}"
+
+
+async def _add_reviewer(visit: Visit) -> Response:
+    name, role = visit.field("name").strip(), _role(visit)
+
+    def act(write: Write) -> tuple[keys.NewReviewer, str]:
+        made = keys.add_reviewer(write, name)
+        accounts.give_role(write, name, role, keep=True)
+        return made, sessions.new_link(write, name)
+
+    try:
+        made, secret = await visit.write(act)
+    except Refusal as error:
+        return await _reviewers_page(visit, 422, wrong=error.detail)
+    return await _reviewers_page(visit, made=made, link=_sign_in_link(visit, secret), whose=name)
+
+
+async def _link(visit: Visit) -> Response:
+    name = visit.field("name")
+    secret = await visit.write(lambda write: sessions.new_link(write, name))
+    return await _reviewers_page(visit, link=_sign_in_link(visit, secret), whose=name)
+
+
+async def _give_role(visit: Visit) -> Response:
+    name, role = visit.field("name"), _role(visit)
+    try:
+        await visit.write(lambda write: accounts.give_role(write, name, role))
+    except Refusal as error:
+        return await _reviewers_page(visit, 409, wrong=error.detail)
+    return redirect("/inbox/reviewers" if name != visit.reviewer or role.oversees else "/inbox")
+
+
+async def _revoke_reviewer(visit: Visit) -> Response:
+    which = visit.field("which")
+
+    def act(write: Write) -> None:
+        accounts.check_not_last_admin(write, which)
+        keys.revoke_reviewer(write, which)
+
+    try:
+        await visit.write(act)
+    except Refusal as error:
+        return await _reviewers_page(visit, 409, wrong=error.detail)
+    return redirect("/inbox/reviewers")
+
+
+async def _audit(visit: Visit) -> Response:
+    return _audit_page(visit, None)
+
+
+def _audit_page(visit: Visit, verified: Any) -> Response:
+    key = visit.served.gate.audit_key
+    return visit.render("audit.html", section="audit", verified=verified, public_key=key)
+
+
+async def _verify(visit: Visit) -> Response:
+    return _audit_page(visit, await asyncio.to_thread(visit.served.gate.verify_audit))
+
+
+async def _export(visit: Visit) -> Response:
+    lines = visit.served.gate.export_audit(visit.reviewer)
+    day = visit.served.gate.settings.clock.now().astimezone(timezone.utc).strftime("%Y-%m-%d")
+    headers = {**HEADERS, "Content-Disposition": f'attachment; filename="stacksona-audit-{day}.jsonl"'}
+    return StreamingResponse(lines, 200, headers, "application/jsonl")
