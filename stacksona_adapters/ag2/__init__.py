@@ -7,7 +7,7 @@
     reply = await approvals.ask(biller, "Refund order 7")
 
 An answer that waits for a reviewer comes back as a `PausedAgent`; `approvals.resume(biller, paused)` goes on in any
-process. For ag2 before 1.0, whose module is `autogen`, see `stacksona_adapters.autogen_classic`.
+process.
 """
 
 from __future__ import annotations
