@@ -47,21 +47,14 @@ def check(db: Db = None, as_json: AsJson = False) -> None:
 
 
 def _schema(db: str | None) -> str | None:
-    from sqlalchemy import create_engine, inspect, text
+    from stacksona_adapters.server.store.engine import schema_of
 
     url = settings_for(db).database
     file = sqlite_file(url)
     if file is not None and not file.exists():
         raise Failed(f"There is no gate at {file}: check --db (or STACKSONA_DB).")
     with translated(url):
-        engine = create_engine(url)
-        try:
-            with engine.connect() as connection:
-                if not inspect(connection).has_table("alembic_version"):
-                    return None
-                return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        finally:
-            engine.dispose()
+        return schema_of(url)
 
 
 @app.command()

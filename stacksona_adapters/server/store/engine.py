@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import inspect, text
 
+from stacksona_adapters.server.store.migrate import upgrade
 from stacksona_adapters.server.store.postgres import PostgresBackend
 from stacksona_adapters.server.store.sqlite import SqliteBackend
 
@@ -62,7 +63,7 @@ def open_backend(url: str) -> Backend:
     Raises:
         sqlalchemy.exc.DBAPIError: If the database cannot be reached or used.
     """
-    backend: Backend = PostgresBackend(url) if url.startswith("postgresql") else SqliteBackend(url)
+    backend = _backend(url)
     try:
         if schema_version(backend) != HEAD:
             _migrate(backend)
@@ -70,6 +71,23 @@ def open_backend(url: str) -> Backend:
         backend.close()
         raise
     return backend
+
+
+def _backend(url: str) -> Backend:
+    return PostgresBackend(url) if url.startswith("postgresql") else SqliteBackend(url)
+
+
+def schema_of(url: str) -> str | None:
+    """The migration that the database of a URL is at, without migrating it; `None` for an empty one.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: If the database cannot be reached or used.
+    """
+    backend = _backend(url)
+    try:
+        return schema_version(backend)
+    finally:
+        backend.close()
 
 
 def schema_version(backend: Backend) -> str | None:
@@ -81,9 +99,6 @@ def schema_version(backend: Backend) -> str | None:
 
 
 def _migrate(backend: Backend) -> None:
-    # Imported here because most starts find the schema as it should be, and Alembic is slow to import.
-    from stacksona_adapters.server.store.migrate import upgrade  # noqa: PLC0415
-
     with backend.writer.begin() as connection:
         backend.lock(connection)
         upgrade(connection)
