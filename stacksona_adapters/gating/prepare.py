@@ -67,6 +67,11 @@ class Asked:
     attempt: str
     fresh: bool = True
 
+    @property
+    def status(self) -> Status:
+        """The status of the newest answer."""
+        return self.decision.status
+
     def at(self, decision: Decision) -> Asked:
         """The same request with a newer answer."""
         return replace(self, decision=decision)
