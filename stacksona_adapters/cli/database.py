@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +14,18 @@ if TYPE_CHECKING:
     from stacksona_adapters.server.service.gate import GateService
     from stacksona_adapters.server.settings import ServerSettings
 
+AUDIT_KEY_VARIABLE = "STACKSONA_AUDIT_KEY_FILE"
+
 
 def settings_for(db: str | None, host: str = "127.0.0.1", port: int = 0) -> ServerSettings:
-    """The settings of a gate on this database; the platform's own file where it is `None`."""
+    """The settings of a gate on this database; the platform's own file where it is `None`.
+
+    Every command signs and checks the trail with the key that `serve` uses, so it reads the same variable.
+    """
     from stacksona_adapters.server.settings import ServerSettings, default_db
 
-    return ServerSettings(db_url=db or default_db(), host=host, port=port)
+    key = os.environ.get(AUDIT_KEY_VARIABLE)
+    return ServerSettings(db_url=db or default_db(), host=host, port=port, audit_key_file=Path(key) if key else None)
 
 
 @contextmanager

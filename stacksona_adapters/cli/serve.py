@@ -108,9 +108,10 @@ def _welcome(db: str | None, settings: ServerSettings, url: str) -> None:
     from stacksona_adapters.server.service.accounts import Role
     from stacksona_adapters.server.service.sessions import sign_in_link
 
+    seen = (settings.public_url or url).rstrip("/")
     with opened(db, create=True) as service:
         key, token = service.write(_first_keys)
-        link = sign_in_link(service, url, REVIEWER, role=Role.ADMIN) if token else ""
+        link = sign_in_link(service, seen, REVIEWER, role=Role.ADMIN) if token else ""
     say(f"Gate:   {url}", f"Data:   {shown_url(settings.database).removeprefix('sqlite:///')}")
     if key and token:
         say(f"Inbox:  {link}", f"Key:    {key}  (of the agent {_FIRST_AGENT!r})", "")
@@ -119,7 +120,7 @@ def _welcome(db: str | None, settings: ServerSettings, url: str) -> None:
         say(f"  export STACKSONA_GATE_URL={url} STACKSONA_API_KEY={key}")
         say(f"  export STACKSONA_REVIEWER_TOKEN={token}  # for `stacksona inbox`", "")
     else:
-        say(f"Inbox:  {url}/inbox  (`stacksona reviewer add NAME` makes a token to sign in with)")
+        say(f"Inbox:  {seen}/inbox  (`stacksona reviewer add NAME` makes a token to sign in with)")
     say("Stop it with Ctrl-C.")
     sys.stdout.flush()
 
