@@ -37,7 +37,7 @@ async def reviewing(binding: Binding, event: HumanReviewRequired) -> AsyncIterat
         return
     run.pauser.enter()
     try:
-        if binding.wait == 0 and event.request.request_id in run.asked:
+        if not binding.patient and event.request.request_id in run.asked:
             await run.pauser.park(event)  # without patience the answer of a moment ago is good enough
         yield run.pauser
     finally:

@@ -32,11 +32,22 @@ class Binding:
         gate: The gate.
         policy: Which tools, and how their calls are described.
         wait: Seconds to wait for a person.
+
+    Raises:
+        ConfigurationError: If `wait` makes no sense.
     """
 
     gate: AsyncGate
     policy: ToolPolicy = field(default_factory=ToolPolicy)
     wait: Wait = DEFAULT
+
+    def __post_init__(self) -> None:
+        self.gate.seconds(self.wait)
+
+    @property
+    def patient(self) -> bool:
+        """Whether a call waits in this process at all."""
+        return self.gate.seconds(self.wait) != 0
 
 
 class Pauser:

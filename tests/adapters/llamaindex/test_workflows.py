@@ -318,3 +318,12 @@ def test_plain_workflows_load_without_the_core() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
 
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("wait", [-1, "soon"])
+def test_wait_that_makes_no_sense(gate: Gate, ledger: Ledger, wait: Any) -> None:
+    """A mistake in `wait=` is found where it is made, not when the first call waits."""
+    with pytest.raises(ConfigurationError, match="wait="):
+        Flow(ledger, gate=gate, wait=wait)
+    with pytest.raises(ConfigurationError, match="wait="):
+        gated_tools([ledger.issue_refund], gate=gate, wait=wait)
