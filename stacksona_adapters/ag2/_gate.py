@@ -21,7 +21,8 @@ from ag2.tools.tool import Tool
 from stacksona_adapters.ag2 import _transcript as transcript
 from stacksona_adapters.ag2._arguments import Arguments
 from stacksona_adapters.ag2._paused import PausedAgent, dumped
-from stacksona_adapters.client.gate import DEFAULT, AnyGate, Wait
+from stacksona_adapters.client.gate import AnyGate
+from stacksona_adapters.client.permit import DEFAULT, Wait
 from stacksona_adapters.errors import ConfigurationError, GateError, ReviewPending, StacksonaError
 from stacksona_adapters.gating.action import Action
 from stacksona_adapters.gating.flow import Approval

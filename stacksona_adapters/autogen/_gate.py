@@ -24,7 +24,8 @@ from stacksona_adapters.autogen._runs import Runs, Task
 from stacksona_adapters.autogen._termination import ReviewTermination
 from stacksona_adapters.autogen._tools import gated_tool
 from stacksona_adapters.autogen._workbench import GatedWorkbench
-from stacksona_adapters.client.gate import DEFAULT, AnyGate, Wait
+from stacksona_adapters.client.gate import AnyGate
+from stacksona_adapters.client.permit import DEFAULT, Wait
 from stacksona_adapters.errors import ConfigurationError
 from stacksona_adapters.gating.tools import RiskOf, SubjectOf, ToolPolicy, Tools
 

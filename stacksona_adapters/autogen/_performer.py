@@ -21,7 +21,8 @@ from stacksona_adapters.autogen._calls import (
 from stacksona_adapters.autogen._paused import PausedCall, fingerprint
 from stacksona_adapters.autogen._settle import settle, settle_stream
 from stacksona_adapters.autogen._transcript import Transcript
-from stacksona_adapters.client.gate import AsyncGate, Wait
+from stacksona_adapters.client.gate import AsyncGate
+from stacksona_adapters.client.permit import Wait
 from stacksona_adapters.errors import ActionBlocked, InvalidAction, ReviewPending, RevisionRequested, StacksonaError
 from stacksona_adapters.gating.action import Action
 from stacksona_adapters.gating.flow import Approval

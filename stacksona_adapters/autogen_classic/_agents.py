@@ -15,7 +15,8 @@ from stacksona_adapters.autogen_classic import _calls as calls
 from stacksona_adapters.autogen_classic._calls import Arguments, Message, Proposed
 from stacksona_adapters.autogen_classic._code import EXECUTE_CODE, code_action, edited_blocks
 from stacksona_adapters.autogen_classic._paused import ChatState, PausedChat
-from stacksona_adapters.client.gate import DEFAULT, AnyGate, Permit, Wait
+from stacksona_adapters.client.gate import AnyGate
+from stacksona_adapters.client.permit import DEFAULT, Permit, Wait
 from stacksona_adapters.errors import ConfigurationError, GateError, ReviewPending, StacksonaError
 from stacksona_adapters.gating.prepare import Validate
 from stacksona_adapters.gating.refusal import refusal

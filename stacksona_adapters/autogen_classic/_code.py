@@ -7,7 +7,8 @@ from typing import Any
 from autogen.coding import CodeBlock, CodeExecutor, CodeExtractor, CodeResult
 from pydantic import BaseModel, ConfigDict
 
-from stacksona_adapters.client.gate import DEFAULT, AnyGate, Wait
+from stacksona_adapters.client.gate import AnyGate
+from stacksona_adapters.client.permit import DEFAULT, Wait
 from stacksona_adapters.errors import StacksonaError
 from stacksona_adapters.gating.action import Action
 from stacksona_adapters.gating.refusal import edit_note, refusal
