@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -65,15 +66,50 @@ def revoke_agent(which: Which, db: Db = None) -> None:
     say(f"Revoked {counted(done, 'key')}: {which}")
 
 
+class RoleName(str, Enum):
+    """What a reviewer may do."""
+
+    REVIEWER = "reviewer"
+    ADMIN = "admin"
+    AUDITOR = "auditor"
+
+
+RoleOption = Annotated[
+    RoleName | None,
+    typer.Option("--role", help="What they may do; without it a known reviewer keeps theirs.", show_default=False),
+]
+LinkUrl = Annotated[
+    str, typer.Option("--url", envvar="STACKSONA_GATE_URL", help="The gate's URL as their browser reaches it.")
+]
+
+
 @reviewers.command("add")
-def add_reviewer(name: Name, db: Db = None, as_json: AsJson = False) -> None:
+def add_reviewer(name: Name, role: RoleOption = None, db: Db = None, as_json: AsJson = False) -> None:
     """Make a token for a reviewer, new or known. The token is shown this once."""
+    from stacksona_adapters.server.service import accounts
+
     with opened(db, create=True) as service:
         made = service.add_reviewer(name)
+        if role is not None:
+            given = accounts.Role(role.value)
+            service.write(lambda write: accounts.give_role(write, name, given))
     if as_json:
         say_json({"reviewer": made.reviewer, "token": made.token})
         return
     say(f"Token of the reviewer {made.reviewer} (shown this once):", f"  {made.token}")
+
+
+@reviewers.command("link")
+def link_reviewer(name: Name, url: LinkUrl = "http://127.0.0.1:8787", db: Db = None, as_json: AsJson = False) -> None:
+    """Make a link that signs a known reviewer in to the inbox: once, within a day."""
+    from stacksona_adapters.server.service.sessions import sign_in_link
+
+    with opened(db) as service:
+        link = sign_in_link(service, url, name)
+    if as_json:
+        say_json({"reviewer": name, "link": link})
+        return
+    say(link)
 
 
 @reviewers.command("list")
