@@ -44,7 +44,10 @@ OWN: dict[str, set[str]] = {
     "testing": {*EVERYTHING_BELOW_TOP, "demo"},
     "demo": {*EVERYTHING_BELOW_TOP, *FRAMEWORKS},
     "cli": {*EVERYTHING_BELOW_TOP, "demo"},
+    # LangChain's agents are LangGraph graphs: what handles LangGraph's objects exists once.
+    "_langgraph": {*CORE, ""},
     **{name: {*CORE, ""} for name in FRAMEWORKS},
+    **{name: {*CORE, "", "_langgraph"} for name in ("langgraph", "langchain")},
 }
 
 STANDARD = {*sys.stdlib_module_names, "tomllib"}  # of 3.11; an older Python has tomli in its place
@@ -72,6 +75,7 @@ OTHERS: dict[str, set[str]] = {
     "demo": {*TYPES, *TERMINAL, *set().union(*FRAMEWORKS.values())},
     "cli": {*TYPES, *TERMINAL, "platformdirs", "tomli", "uvicorn"},
     "cli.database": {"sqlalchemy"},  # its errors become sentences
+    "_langgraph": {*TYPES, *FRAMEWORKS["langgraph"]},
     **{name: {*TYPES, *theirs} for name, theirs in FRAMEWORKS.items()},
 }
 
