@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "ag2_refund.py"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "autogen_classic_refund.py"
 
 
 def test_example_runs(tmp_path: Path) -> None:
