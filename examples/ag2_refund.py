@@ -31,7 +31,7 @@ async def issue_refund(order_id: str, amount: float, reason: str) -> str:
 
 
 def make_agent(approvals: AgentGate, *script: str | ToolCallEvent) -> Agent[Any]:
-    model = TestConfig(*script, raise_tool_errors=False)  # stands in for a language model
+    model = TestConfig(*script)  # stands in for a language model
     return Agent("refund-bot", "You pay refunds.", config=model, tools=approvals.tools(issue_refund))
 
 

@@ -71,7 +71,7 @@ def _is_plain(value: Any) -> bool:
     if kind is str:
         return bool(value.isascii()) or not _SURROGATE.search(value)
     if kind is int:
-        return -(2**53) < value < 2**53
+        return bool(-(2**53) < value < 2**53)
     if kind is dict:
         return all(type(name) is str and name.isascii() and _is_plain(item) for name, item in value.items())
     if kind is list:

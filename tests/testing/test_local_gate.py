@@ -54,7 +54,7 @@ def token_beside(path: Path) -> str:
 
 def signs_in(line: str) -> bool:
     """Whether the announced link starts a session when its page's form is sent."""
-    url, _, secret = line.split()[-1].partition("#")
+    url, _, secret = line.rsplit(maxsplit=1)[-1].partition("#")
     answer = httpx.post(url, data={"secret": secret}, headers={"Sec-Fetch-Site": "same-origin"})
     return answer.status_code == 303 and answer.headers["location"] == "/inbox"
 

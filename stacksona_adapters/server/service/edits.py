@@ -123,7 +123,8 @@ def _misplaced(asked: GateRequest, edited: dict[str, Any]) -> list[tuple[str, st
 
 def _schema_errors(schema: dict[str, Any], edited: dict[str, Any]) -> list[tuple[str, str]]:
     # An empty registry: nothing is fetched, whatever the schema refers to.
-    validator = extend(Draft202012Validator, _Budget().checks())(schema, registry=Registry())
+    checking = extend(Draft202012Validator, _Budget().checks())  # type: ignore[no-untyped-call]
+    validator = checking(schema, registry=Registry())
     try:
         if len(json.dumps(schema)) > _LONGEST_SCHEMA:
             raise _TooMuch
