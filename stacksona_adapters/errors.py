@@ -41,14 +41,17 @@ class DecisionFacts(Protocol):
     @property
     def id(self) -> str:
         """The decision's id, or the thread's where the gate gives no decision id."""
+        ...
 
     @property
     def status(self) -> str:
         """One of the statuses of the wire contract."""
+        ...
 
     @property
     def message(self) -> str | None:
         """What the reviewer or the rule says to the agent."""
+        ...
 
 
 class StacksonaError(Exception):

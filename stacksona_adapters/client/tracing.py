@@ -8,15 +8,13 @@ from contextlib import contextmanager
 try:
     from opentelemetry import propagate, trace
 except ModuleNotFoundError:
-    HAS_OPENTELEMETRY = False
-else:
-    HAS_OPENTELEMETRY = True
+    propagate = trace = None  # type: ignore[assignment]
 
 
 @contextmanager
 def span(name: str, attributes: Mapping[str, str]) -> Iterator[None]:
     """A span around the block; records what it raises."""
-    if not HAS_OPENTELEMETRY:
+    if trace is None:
         yield
         return
     with trace.get_tracer("stacksona_adapters").start_as_current_span(name, attributes=dict(attributes)):
@@ -26,6 +24,6 @@ def span(name: str, attributes: Mapping[str, str]) -> Iterator[None]:
 def trace_headers() -> dict[str, str]:
     """The headers that carry the present trace context (W3C Trace Context), empty where there is none."""
     headers: dict[str, str] = {}
-    if HAS_OPENTELEMETRY:
+    if propagate is not None:
         propagate.inject(headers)
     return headers

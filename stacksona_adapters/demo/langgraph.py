@@ -62,17 +62,18 @@ def _graph(gate: Gate, shop: Shop) -> Any:
 
 async def _plan(state: _State) -> _State:
     """What a language model would do: propose, propose again when asked for more, and then give up."""
-    record = state.get("stacksona", {}).get(TOOL)
+    said = cast("dict[str, Any]", state)
+    record = said.get("stacksona", {}).get(TOOL)
     if record is None:
-        return {"proposed_action": {"target_node": TOOL, "args": state["wanted"]}}
-    more = sent_back(state["wanted"])
-    if state["proposed_action"]["args"] == more:
+        return {"proposed_action": {"target_node": TOOL, "args": said["wanted"]}}
+    more = sent_back(said["wanted"])
+    if said["proposed_action"]["args"] == more:
         return {"proposed_action": {"target_node": END}}
     return {"proposed_action": {"target_node": TOOL, "args": more}}
 
 
 def _route_after_planning(state: _State) -> str:
-    return str(state["proposed_action"]["target_node"])
+    return str(cast("dict[str, Any]", state)["proposed_action"]["target_node"])
 
 
 async def _refund(graph: Any, gate: Gate, row: RefundRequest) -> RowResult:

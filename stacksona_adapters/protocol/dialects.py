@@ -55,28 +55,36 @@ class Dialect(Protocol):
     @property
     def name(self) -> str:
         """`v1` or `agent`."""
+        ...
 
     def create_task(self, task: TaskCreate, key: str) -> Call[TaskCreated] | None:
         """Create a task; where the dialect has no such call, the task's id is the caller's."""
+        ...
 
     def event(self, event: TaskEvent, key: str) -> Call[None]:
         """Report an event."""
+        ...
 
     @property
     def sends_digest(self) -> bool:
         """Whether a request carries the digest of its full arguments; else the gate digests what it was shown."""
+        ...
 
     def request(self, request: GateRequest, key: str, attempt: str | None) -> Call[Decision]:
         """Ask for a decision; with an attempt, an allowed permission is taken at once."""
+        ...
 
     def fetch(self, decision: Decision, wait: float = 0.0) -> Call[Decision]:
         """The decision now, or as soon as it is final within `wait` seconds."""
+        ...
 
     def take(self, decision: Decision, digest: str, attempt: str) -> Call[TakeResult] | None:
         """Take the permission, once."""
+        ...
 
     def cancel(self, decision: Decision, key: str) -> Call[None] | None:
         """Withdraw the request."""
+        ...
 
 
 def new_task_id() -> str:
