@@ -89,10 +89,13 @@ def _visitor(browser: Browser, gate: RunningGate, **options: Any) -> Iterator[tu
 
     page.on("dialog", dialog)
     page.on("pageerror", lambda error: watched.complaints.append(str(error)))
-    refused = "the server responded with a status of"
-    page.on(
-        "console", lambda m: watched.complaints.append(m.text) if m.type == "error" and refused not in m.text else None
-    )
+    expected = ("the server responded with a status of", "SSE reconnect failed with status")
+
+    def said(message: Any) -> None:
+        if message.type == "error" and not any(each in message.text for each in expected):
+            watched.complaints.append(message.text)
+
+    page.on("console", said)
     try:
         yield page, watched
     finally:

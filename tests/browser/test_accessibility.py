@@ -122,7 +122,9 @@ def test_administration(
     gate: RunningGate, ann: Callable[..., AbstractContextManager[Page]], look: dict[str, Any]
 ) -> None:
     """Agents, reviewers, rules and audit, with what they answer."""
-    fill(gate)
+    decision, *_ = fill(gate)
+    gate.service.add_agent("shop", webhook="http://127.0.0.1:9/never")
+    gate.reviewer("bob").approve(decision["decision_id"])
     gate.service.revoke_agent("shop")
     gate.reviewer_token("bob")
     with ann(role=Role.ADMIN, **look) as page:
@@ -139,6 +141,8 @@ def test_administration(
         page.get_by_role("button", name="Try").click()
         expect(page.get_by_role("status")).to_contain_text("reviewed by a person")
         check(page, "rules")
+        page.goto(f"{gate.url}/inbox/deliveries")
+        check(page, "deliveries")
         page.goto(f"{gate.url}/inbox/audit")
         page.get_by_role("button", name="Verify now").click()
         expect(page.get_by_role("status")).to_contain_text("Every chain holds")

@@ -61,6 +61,15 @@ def test_live_after_the_gate_was_away(gate: RunningGate, ann: Callable[..., Abst
         expect(page.get_by_role("link", name="after the restart")).to_be_visible(timeout=20_000)
 
 
+def test_open_page_after_the_session_ended(gate: RunningGate, ann: Callable[..., AbstractContextManager[Page]]) -> None:
+    """Who is revoked while a page is open finds themselves at the door, not before a page that has stopped."""
+    with ann() as page:
+        expect(page.locator("#list .empty")).to_be_visible()
+        gate.service.revoke_reviewer("ann")
+        Agent(gate).ask(action="pay", subject="not for ann")
+        expect(page.get_by_role("heading", name="Sign in to review")).to_be_visible(timeout=20_000)
+
+
 def said(page: Page, text: str) -> None:
     """Expect that the inbox says what was done."""
     expect(page.get_by_role("status").filter(has_text=text)).to_be_visible()

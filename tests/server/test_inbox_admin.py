@@ -10,14 +10,15 @@ import pytest
 from sqlalchemy import update
 
 from stacksona_adapters.server.service.accounts import Role
-from stacksona_adapters.server.store.tables import records
-from tests.server.conftest import World, ask
+from stacksona_adapters.server.service.deliveries import listed
+from stacksona_adapters.server.store.tables import deliveries, records
+from tests.server.conftest import World, ask, decide
 from tests.server.inbox_tools import Form, Inbox, find_form, text_of
 
 if TYPE_CHECKING:
     import httpx
 
-PAGES = ("agents", "reviewers", "rules", "audit")
+PAGES = ("agents", "reviewers", "rules", "deliveries", "audit")
 
 
 def admin(world: World) -> Inbox:
@@ -46,7 +47,7 @@ def test_who_sees_them(world: World, role: Role, seen: int) -> None:
             "audit/verify",
             "audit/export",
         }
-        assert bool(forms) is (role is Role.ADMIN and name != "audit")
+        assert bool(forms) is (role is Role.ADMIN and name not in ("audit", "deliveries"))
     assert ('href="/inbox/rules"' in someone.page("/inbox")) is (seen == 200)
 
 
@@ -198,6 +199,48 @@ def test_wrong_sample(world: World) -> None:
     answer = root.send(root.form("/inbox/rules", "/try"), arguments="[")
 
     assert (answer.status_code, "is not JSON" in answer.text) == (422, True)
+
+
+def dead_delivery(world: World) -> dict[str, Any]:
+    """A decision whose webhook was given up."""
+    decision = ask(world.agent(webhook="https://agent.example/decided"))
+    decide(world.reviewer("api"), decision)
+    with world.service.backend.writer.begin() as connection:
+        connection.execute(update(deliveries).values(state="dead", attempts=99, last_error="<b>no</b>"))
+    return decision
+
+
+def test_deliveries_are_listed_and_sent_again(start: Any) -> None:
+    """A webhook that was given up is on the page, with the reason, and goes out again when an admin says so."""
+    world = start(delivery_networks=())
+    root, eve = admin(world), Inbox(world, "eve", Role.AUDITOR).sign_in()
+    decision = dead_delivery(world)
+
+    said = text_of(eve.page("/inbox/deliveries?state=dead"))
+    assert decision["decision_id"] in said
+    assert "given up" in said
+    assert "https://agent.example/decided" in said
+    assert "<b>no" not in eve.page("/inbox/deliveries")
+    assert "None in this state." in text_of(eve.page("/inbox/deliveries?state=delivered"))
+    form = root.form("/inbox/deliveries", "/resend")
+    token = dict(eve.form("/inbox", "/sign-out").values)["csrf"]
+    assert eve.send(form, csrf=token).status_code == 403
+    assert root.send(form).status_code == 303
+
+    (now,) = world.service.read(listed)
+    assert now.attempts < 99
+
+
+def test_agent_with_a_webhook(world: World) -> None:
+    """A webhook's secret is shown together with the key, once; what is no URL is refused."""
+    root = admin(world)
+    add = root.form("/inbox/agents", "/add")
+
+    _, secret = secret_in(root.send(add, name="bot", webhook="https://agent.example/decided"))
+
+    assert secret.startswith("whsec_")
+    assert "https://agent.example/decided" in root.page("/inbox/agents")
+    assert root.send(add, name="bot", webhook="ftp://x").status_code == 422
 
 
 def test_audit_is_verified(world: World) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 from starlette.routing import Route
 
-from stacksona_adapters.server.inbox import admin, listing, live, requests, rules, signin
+from stacksona_adapters.server.inbox import admin, deliveries, listing, live, requests, rules, signin
 from stacksona_adapters.server.inbox.web import HEADERS, HERE, Site, page, redirect
 from stacksona_adapters.server.service.errors import NotFound
 
@@ -48,6 +48,7 @@ def routes() -> list[BaseRoute]:
         *live.routes(site),
         *admin.routes(site),
         *rules.routes(site),
+        *deliveries.routes(site),
         page(site, "/inbox/{rest:path}", _nothing),
     ]
 

@@ -55,16 +55,19 @@ async def _agents(visit: Visit) -> Response:
 
 async def _agents_page(visit: Visit, status: int = 200, **said: Any) -> Response:
     listed = await visit.read(keys.list_agents)
-    return visit.render("agents.html", status, section="agents", agents=listed, **{"made": None, "wrong": "", **said})
+    return visit.render(
+        "agents.html", status, section="agents", agents=listed, **{"made": None, "secret": None, "wrong": "", **said}
+    )
 
 
 async def _add_agent(visit: Visit) -> Response:
     name, signed = visit.field("name").strip(), visit.field("signed_approval") == "yes"
+    webhook = visit.field("webhook").strip() or None
     try:
-        made = await visit.write(lambda w: keys.add_agent(w, name, signed_approval=signed or None, webhook=None))
+        made = await visit.write(lambda w: keys.add_agent(w, name, signed_approval=signed or None, webhook=webhook))
     except Refusal as error:
         return await _agents_page(visit, 422, wrong=error.detail)
-    return await _agents_page(visit, made=made)
+    return await _agents_page(visit, made=made, secret=made.webhook_secret if webhook else None)
 
 
 async def _revoke_agent(visit: Visit) -> Response:

@@ -126,6 +126,10 @@
   // The button that leads to the decision is in nobody's way once the decision is in sight.
   const jump = one(".jump");
   if (jump) new IntersectionObserver(([seen]) => (jump.hidden = seen.isIntersecting)).observe(one("#decision"));
+  // The session ended while the page was open.
+  document.addEventListener("htmx:sse:error", (event) => {
+    if (event.detail?.status === 401) location.assign(`/inbox/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
+  });
   for (const button of all("[data-help]")) button.hidden = false;
   takeLink();
   localTimes(document);
