@@ -242,7 +242,7 @@ if present("tests/docs"):
     @nox.session
     def docs(session: nox.Session) -> None:
         """Every code block of the README and of the pages that belong to no adapter (those run in its own session)."""
-        session.install(wheel(session, "server", "otel", "pydantic-ai"), *groups("test"))
+        session.install(wheel(session, "server", "otel", "pydantic-ai"), *groups("test", "docs"))
         run_tests(session, "tests/docs")
 
 
