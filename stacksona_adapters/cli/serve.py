@@ -69,8 +69,8 @@ def serve(
     set_up(log_format)
     with translated(settings.database), _listening(settings) as bound:
         url = run.url_of(bound)
-        _welcome(db, settings, url)
-        with _published(settings, url):
+        with _published(settings, url):  # before anybody is told of the gate
+            _welcome(db, settings, url)
             _run(settings, bound)
     say("The gate has stopped.")
 
@@ -145,6 +145,7 @@ def _published(settings: ServerSettings, url: str) -> Iterator[None]:
         yield
         return
     place = Place(settings.database)
+    place.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not place.lock.acquire():
         yield
         return
