@@ -362,3 +362,11 @@ def test_auditor_does_not_decide_by_the_api(world: World) -> None:
     assert eve.get(f"{path}/export").status_code == 200
     for call, body in (("decide", {"outcome": "approve"}), ("claim", None), ("notes", {"text": "x"})):
         assert eve.post(f"{path}/{call}", json=body).status_code == 403
+
+
+def test_cookie_behind_https(world: World) -> None:
+    """Behind a proxy that ends https the cookie is for https alone."""
+    headers = {**SAME, "X-Forwarded-Proto": "https"}
+
+    assert "Secure" in sign_in(world, headers, secret=secret_of(Inbox(world))).headers["set-cookie"]
+    assert "Secure" not in sign_in(world, secret=secret_of(Inbox(world))).headers["set-cookie"]
