@@ -28,7 +28,7 @@ FRAMEWORKS = {
     "pydantic_ai": {"pydantic_ai", "pydantic_graph"},
 }
 CORE = {"errors", "_extras", "protocol", "gating", "client"}
-EVERYTHING_BELOW_TOP = {*CORE, "", "webhooks", "server", "local"}
+EVERYTHING_BELOW_TOP = {*CORE, "", "audit", "webhooks", "server", "local"}
 
 # What the modules of a layer may import of this package. The key "" is the root, `stacksona_adapters/__init__.py`.
 OWN: dict[str, set[str]] = {
@@ -39,6 +39,7 @@ OWN: dict[str, set[str]] = {
     "gating": {"errors", "protocol"},
     "client": {"errors", "_extras", "protocol", "gating"},
     "webhooks": {"errors", "_extras", "protocol"},
+    "audit": {"errors", "protocol"},
     "server": {"errors", "_extras", "protocol"},
     "local": {*CORE, "", "server"},
     "testing": {*EVERYTHING_BELOW_TOP, "demo"},
@@ -67,7 +68,8 @@ OTHERS: dict[str, set[str]] = {
     "protocol": {*TYPES, "rfc8785"},
     "gating": TYPES,
     "client": {*TYPES, "httpx", "platformdirs", "opentelemetry"},
-    "webhooks": {*TYPES, "standardwebhooks"},
+    "webhooks": TYPES,
+    "audit": set(),
     "server": {*SERVER, "platformdirs"},
     "server.delivery": {*SERVER, "httpx"},
     "local": {*TYPES, "platformdirs", "uvicorn"},
