@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import socket
+import socketserver
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -155,3 +158,46 @@ class Progress:
         with self._changed:
             goal = self._done + many
             assert self._changed.wait_for(lambda: self._done >= goal or self.stopped.is_set(), 120), "nothing goes on"
+
+
+@contextmanager
+def proxied(fleet: Fleet) -> Iterator[str]:
+    """The URL of a proxy that connects to the first process that lives, as one in front of a real fleet would."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            """Connect, and pass on what either side says until one of them ends."""
+            with connect(fleet.urls) as upstream:
+                answers = threading.Thread(target=pump, args=(upstream, self.request))
+                answers.start()
+                pump(self.request, upstream)
+                answers.join()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def connect(urls: list[str]) -> socket.socket:
+    """A connection to the first that takes one; one that is closed already where none does."""
+    for url in urls:
+        with suppress(OSError):
+            return socket.create_connection((urlsplit(url).hostname, urlsplit(url).port))
+    return socket.socket()
+
+
+def pump(source: socket.socket, target: socket.socket) -> None:
+    """Pass on what comes; when it ends, so does the other side."""
+    with suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    for end in (source, target):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)

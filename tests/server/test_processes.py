@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Event
 from typing import Any
 
-import psycopg
 import pytest
 
+from stacksona_adapters import Gate
+from stacksona_adapters.client.reviewer import Reviewer
 from stacksona_adapters.protocol.reviews import DecideRequest
 from stacksona_adapters.server.clock import SystemClock
 from stacksona_adapters.server.run import EmbeddedGate
@@ -23,7 +25,7 @@ from stacksona_adapters.server.service.context import Write
 from stacksona_adapters.server.service.gate import GateService
 from stacksona_adapters.server.settings import ServerSettings
 from tests.server.conftest import World, ask, decide, execute, refund, settings_for
-from tests.server.gate_processes import Caller, Fleet, Progress, fleet_of
+from tests.server.gate_processes import Caller, Fleet, Progress, fleet_of, proxied
 from tests.server.webhook_receiver import webhook_receiver
 
 pytestmark = pytest.mark.postgresql
@@ -221,6 +223,8 @@ def test_a_decision_wakes_the_waiters_of_another_process(two: Callable[..., Two]
 
 def test_a_lost_listener_catches_up(two: Callable[..., Two]) -> None:
     """The connection that listens is cut while a decision is made elsewhere: once it is back, the waiter is told."""
+    import psycopg
+
     gates = two(poll_interval=3600.0)
     agent, reviewer = gates.first.agent(), gates.second.reviewer()
     decision = ask(agent)
@@ -281,3 +285,27 @@ def open_waits(fleet: Fleet, token: str, many: int) -> None:
             if f"stacksona_open_waits {many}.0" in caller.get("/metrics").text:
                 return
     raise AssertionError(f"{many} do not wait")
+
+
+def test_agents_behind_a_proxy_do_not_notice(shared: str, tmp_path: Path) -> None:
+    """The client's one stream is cut with its process; the calls that wait on it are decided elsewhere and run once."""
+    ran: list[int] = []
+    service = GateService(ServerSettings(db_url=shared))
+    with service, fleet_of(shared, 2) as fleet, proxied(fleet) as url:
+        key, token = service.add_agent("refund-bot").key, service.add_reviewer("ann").token
+        gate = Gate("refund-bot", url=url, api_key=key, wait=120, state_dir=tmp_path)
+        pay = gate.protect(action="pay", risk="high")(ran.append)
+        with gate, Reviewer(fleet.urls[1], token) as reviewer, ThreadPoolExecutor(6) as pool:
+            calls = [pool.submit(pay, number) for number in range(6)]
+            reviewer.waiting(len(calls))
+            open_waits(fleet, token, 1)
+            fleet.kill(0)
+            for _ in calls:
+                reviewer.approve()
+            for call in calls:
+                call.result(timeout=100)
+            assert gate.flush(30)
+        verified = service.verify_audit()
+
+    assert sorted(ran) == list(range(6))
+    assert verified.ok, verified
