@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import operator
 import os
 import signal
@@ -78,14 +79,16 @@ def saver_of(place: str) -> Iterator[Any]:
 def go_on(graph: Any, gate: Gate, amount: float) -> str:
     """Start the thread, or go on with it from wherever an earlier process left it."""
     snapshot = graph.get_state(CONFIG)
-    if not snapshot.created_at:
-        graph.invoke({"messages": [("user", "go")], "amount": amount}, CONFIG)
+    # Checkpoints are written before the next step, so that a killed process leaves what it did.
+    durable: Any = {"durability": "sync"} if "durability" in inspect.signature(graph.stream).parameters else {}
+    if (snapshot.metadata or {}).get("step", -1) < 0:  # nothing was done yet, and the input may be lost
+        graph.invoke({"messages": [("user", "go")], "amount": amount}, CONFIG, **durable)
     elif paused(graph, CONFIG):
         command = resume_command(graph, CONFIG, gate=gate)
         if command is not None:
-            graph.invoke(command, CONFIG)
+            graph.invoke(command, CONFIG, **durable)
     elif snapshot.next:
-        graph.invoke(None, CONFIG)
+        graph.invoke(None, CONFIG, **durable)
     return "paused" if paused(graph, CONFIG) else "ended"
 
 

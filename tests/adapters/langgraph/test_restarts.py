@@ -105,13 +105,13 @@ def test_async_checkpoints_in_postgresql(office: Office, cluster: str, tmp_path:
 def test_killed_at_any_effect_it_pays_at_most_once(office: Office, kind: str, when: str, tmp_path: Path) -> None:
     """The process dies before or after each effect in turn, on the way to the pause and after the approval."""
     process = Process(office, kind, str(tmp_path / "graph.db"), tmp_path)
-    for number in range(1, 12):
+    for number in range(1, 40):
         if (said := process.run(50, when, number)) != "killed":
             break
     assert said == "paused"
     assert len(office.requests) == 1
     office.reviewer.approve()
-    for number in range(1, 12):
+    for number in range(1, 40):
         if (said := process.run(50, when, number)) == "ended":
             break
     process.run(50)
