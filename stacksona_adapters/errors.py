@@ -76,6 +76,7 @@ class ActionBlocked(StacksonaError):
         decision: The decision that stopped it; `None` where there was none to trust.
     """
 
+    ran = "did not run"
     happened = "was stopped"
     advice = "Do not call it again with the same arguments."
 
@@ -93,7 +94,7 @@ class ActionBlocked(StacksonaError):
     def _text(self) -> str:
         of = f" (decision {self.decision_id})" if self.decision is not None else ""
         why = f": {self.detail.rstrip('.')}" if self.detail else ""
-        return f"{self.action} did not run: it {self.happened}{of}{why}. {self.advice}"
+        return f"{self.action} {self.ran}: it {self.happened}{of}{why}. {self.advice}"
 
 
 class ActionRejected(ActionBlocked):
@@ -140,13 +141,9 @@ class InvalidEdit(ActionBlocked):
 class AlreadyTaken(ActionBlocked):
     """The permission was used before: the action ran already, here or in another process."""
 
+    ran = "did not run again"
     happened = "has used up this permission"
     advice = "Ask again if it shall run once more."
-
-    def _text(self) -> str:
-        of = f" (decision {self.decision_id})" if self.decision is not None else ""
-        why = f": {self.detail.rstrip('.')}" if self.detail else ""
-        return f"{self.action} did not run again: it {self.happened}{of}{why}. {self.advice}"
 
 
 class OutcomeUnknown(AlreadyTaken):
