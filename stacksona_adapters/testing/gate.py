@@ -65,9 +65,14 @@ class RunningGate:
             given["api_key"] = self.agent_key(agent)
         return self._open.enter_context(Gate(agent, **given))
 
-    def reviewer(self, name: str = "reviewer") -> Reviewer:
-        """A reviewer with a token of their own; closed with this gate."""
-        return self._open.enter_context(Reviewer(self.url, self.reviewer_token(name)))
+    def reviewer(self, name: str = "reviewer", *, patience: float = 120.0) -> Reviewer:
+        """A reviewer with a token of their own; closed with this gate.
+
+        Args:
+            name: The reviewer's name.
+            patience: Seconds that they wait for a request to come: enough for a framework that is slow to import.
+        """
+        return self._open.enter_context(Reviewer(self.url, self.reviewer_token(name), patience=patience))
 
     def stop(self) -> None:
         """Stop serving; the database stays, and clients find nobody."""
