@@ -262,9 +262,14 @@ def take(terms: Terms, approval: Approval, running: Any) -> Flow[None]:
     """
     asked = approval.asked
     digest = check_running(terms, asked, approval.arguments, running)
+    replayed = asked.action.attempt_id is not None  # by a durable engine, on purpose
     if asked.decision.consumed_by is not None and asked.decision.consumed_by == asked.attempt:
-        return  # an allow that the gate took for us together with its answer
-    call = terms.dialect.take(asked.decision, digest, asked.attempt)
+        # An allow that the gate took for us together with its answer: good for one taking of this very approval.
+        if not replayed and not (yield from TakeAlone(asked.attempt).ask()):
+            raise AlreadyTaken(asked.action.name, asked.decision)
+        return
+    key = asked.attempt if replayed else uuid.uuid4().hex
+    call = terms.dialect.take(asked.decision, digest, asked.attempt, key)
     result = TakeResult(Take.NOT_SERVED) if call is None else (yield from Send(call).ask())
     if result.kind is Take.NOT_SERVED and asked.decision.action_digest is None:
         yield from _take_alone(asked)

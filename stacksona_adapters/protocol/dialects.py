@@ -78,8 +78,8 @@ class Dialect(Protocol):
         """The decision now, or as soon as it is final within `wait` seconds."""
         ...
 
-    def take(self, decision: Decision, digest: str, attempt: str) -> Call[TakeResult] | None:
-        """Take the permission, once."""
+    def take(self, decision: Decision, digest: str, attempt: str, key: str) -> Call[TakeResult] | None:
+        """Take the permission, once; the same key again is the same taking."""
         ...
 
     def cancel(self, decision: Decision, key: str) -> Call[None] | None:
@@ -151,9 +151,9 @@ class V1Dialect:
         query = {"wait": f"{hold:.3f}"} if hold > 0 else {}
         return Call("GET", _path("v1", "gate", "decision", decision.decision_id), read, query=query, hold=hold)
 
-    def take(self, decision: Decision, digest: str, attempt: str) -> Call[TakeResult] | None:
+    def take(self, decision: Decision, digest: str, attempt: str, key: str) -> Call[TakeResult] | None:
         """`POST /v1/gate/decision/{decision_id}/consume`."""
-        return _consume(decision, digest, attempt) if decision.decision_id is not None else None
+        return _consume(decision, digest, attempt, key) if decision.decision_id is not None else None
 
     def cancel(self, decision: Decision, key: str) -> Call[None] | None:
         """`POST /v1/gate/decision/{decision_id}/cancel`."""
@@ -225,13 +225,13 @@ class AgentDialect:
             query["wait"] = f"{hold:.3f}"
         return Call("GET", "/api/agent/decisions", read, query=query, hold=hold)
 
-    def take(self, decision: Decision, digest: str, attempt: str) -> Call[TakeResult] | None:
+    def take(self, decision: Decision, digest: str, attempt: str, key: str) -> Call[TakeResult] | None:
         """One-time validation of the token where there is one, else `consume` where the gate has it."""
         if decision.approval_token is None:
-            return _consume(decision, digest, attempt) if decision.decision_id is not None else None
+            return _consume(decision, digest, attempt, key) if decision.decision_id is not None else None
         body = {"task_id": decision.task_id, "signature": decision.approval_token}
-        key = f"{attempt}-validate"
-        return Call("POST", "/api/agent/approvals/validate", _read_validation, body, idempotency_key=key)
+        call_key = f"{key}-validate"
+        return Call("POST", "/api/agent/approvals/validate", _read_validation, body, idempotency_key=call_key)
 
     def cancel(self, decision: Decision, key: str) -> Call[None] | None:
         """Ours; the agent dialect alone has no such call."""
@@ -251,12 +251,12 @@ def same(asked: Decision, got: Decision) -> Decision:
     return got
 
 
-def _consume(decision: Decision, digest: str, attempt: str) -> Call[TakeResult]:
+def _consume(decision: Decision, digest: str, attempt: str, key: str) -> Call[TakeResult]:
     body = ConsumeRequest(action_digest=digest, approval_token=decision.approval_token)
     path = _path("v1", "gate", "decision", decision.id, "consume")
     headers = {ATTEMPT_HEADER: attempt}
     fields = body.model_dump(exclude_none=True)
-    return Call("POST", path, _read_consumed, fields, headers=headers, idempotency_key=f"{attempt}-consume")
+    return Call("POST", path, _read_consumed, fields, headers=headers, idempotency_key=f"{key}-consume")
 
 
 _CONSUME_REFUSALS = {

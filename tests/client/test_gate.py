@@ -230,6 +230,28 @@ def test_an_allow_can_be_taken_later(server: RunningGate) -> None:
         gate.take(gate.authorize(action), action.arguments)
 
 
+@pytest.mark.parametrize("amount", [10.0, 100.0])
+def test_one_approval_is_good_once(server: RunningGate, reviewer: Reviewer, amount: float) -> None:
+    """The very same approval cannot be taken a second time, allowed by a rule or by a person."""
+    gate = server.gate("bot")
+    with reviewer.deciding(Verdict("approve")):
+        approval = gate.authorize(gate.action("refund", {"amount": amount}))
+    gate.take(approval, approval.arguments)
+
+    with pytest.raises(AlreadyTaken):
+        gate.take(approval, approval.arguments)
+
+
+@pytest.mark.parametrize("amount", [10.0, 100.0])
+def test_a_durable_engine_may_take_again(server: RunningGate, reviewer: Reviewer, amount: float) -> None:
+    """With an attempt id of its own a replay is at-least-once on purpose, in any process."""
+    fields = {"run_id": "r", "call_id": "c", "attempt_id": "step-7"}
+    with reviewer.deciding(Verdict("approve")):
+        for gate in (server.gate("bot"), server.gate("bot")):
+            approval = gate.authorize(gate.action("refund", {"amount": amount}, **fields))
+            assert gate.take(approval, approval.arguments).arguments == {"amount": amount}
+
+
 def test_suspend_and_resume(server: RunningGate, reviewer: Reviewer, asynchronous: bool) -> None:
     """`wait=0` pauses; the pickled pause goes on in another client after days."""
     shop = Shop(server.gate("bot", wait=0), asynchronous=asynchronous)
