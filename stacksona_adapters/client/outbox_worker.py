@@ -17,7 +17,7 @@ from pathlib import Path
 
 from stacksona_adapters.client.outbox_parcels import Item, Lanes, Parcel, parcel_from_json, parcel_to_json
 from stacksona_adapters.client.outbox_store import Keeper, OutboxStore
-from stacksona_adapters.errors import GateError, GateRequestRefused, StacksonaError
+from stacksona_adapters.errors import GateError, GateRequestRefused
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ class OutboxWorker:
         self._retired = False
         self._stopping = False
         self._last_write = False
+        self.last_error: Exception | None = None  # what delivery raised and nobody foresaw
         self._gate_is_down = False
         self._sender: threading.Thread | None = None
         self._writer: threading.Thread | None = None
@@ -225,11 +226,11 @@ class OutboxWorker:
                 logger.warning("The outbox keeps what the gate does not take now, and sends it later: %s", error)
             self._gate_is_down = True
             return False
-        except (StacksonaError, RuntimeError, OSError, ValueError):  # a closed client, for example
+        except Exception as error:
             if not self._stopping:
-                logger.exception(
-                    "The outbox cannot send a call (%s %s); it is tried again.", parcel.method, parcel.path
-                )
+                said = "The outbox cannot send a call (%s %s); it is tried again."
+                logger.error(said, parcel.method, parcel.path, exc_info=error)
+            self.last_error = error
             return False
         if self._gate_is_down:
             logger.info("The gate takes what the outbox sends again.")

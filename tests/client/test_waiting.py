@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stacksona_adapters import AsyncGate, Gate, GateAuthenticationError, GateProtocolError, Status
+from stacksona_adapters import AsyncGate, Gate, GateAuthenticationError, GateProtocolError, Status, Timeouts
 from stacksona_adapters.client.reviewer import Verdict
 from stacksona_adapters.protocol.reviews import DecideRequest
 from stacksona_adapters.server.service import reviews
@@ -54,7 +54,7 @@ def _approve_all(write: Any, asked: list[Any]) -> None:
 
 def test_two_thousand_waits_use_one_stream_and_survive_a_restart(server: RunningGate) -> None:
     """2,000 waits in one process: one stream at a time, and a restart of the gate in the middle loses none."""
-    gate = server.gate("bot").aio
+    gate = server.gate("bot", timeouts=Timeouts(total=200)).aio  # 2,000 requests at once on a busy machine
 
     statuses = asyncio.run(_wait_for_many(gate, server))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import pkgutil
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -52,19 +51,6 @@ def test_head_is_the_newest_migration(db: str) -> None:
     assert newest == HEAD == version
 
 
-def test_every_start_but_the_first_needs_no_alembic(db: str) -> None:
-    """A start that finds the schema as it should be does not import Alembic."""
-    code = (
-        "import sys\n"
-        "from stacksona_adapters.server.service.gate import GateService\n"
-        "from stacksona_adapters.server.settings import ServerSettings\n"
-        "GateService(ServerSettings(db_url=sys.argv[1])).close()\n"
-        "assert 'alembic' not in sys.modules\n"
-    )
-
-    subprocess.run([sys.executable, "-c", code, db], check=True, timeout=60)
-
-
 def _open(url: str, barrier: object) -> None:
     barrier.wait(60)  # type: ignore[attr-defined]
     with GateService(ServerSettings(db_url=url)) as gate:
@@ -90,15 +76,15 @@ def test_processes_that_start_at_once(empty_db: Callable[[], str]) -> None:
 
 def test_failed_migration_leaves_nothing(empty_db: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A migration that fails leaves the database as it was."""
-    from stacksona_adapters.server.store import migrate
+    from stacksona_adapters.server.store import engine
 
-    real = migrate.upgrade
+    real = engine.upgrade
 
     def broken(connection: object) -> None:
         real(connection)  # type: ignore[arg-type]
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr(migrate, "upgrade", broken)
+    monkeypatch.setattr(engine, "upgrade", broken)
     url = database_url(empty_db())
     with pytest.raises(RuntimeError, match="power cut"):
         open_backend(url)
