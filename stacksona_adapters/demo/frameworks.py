@@ -12,7 +12,7 @@ from stacksona_adapters.errors import ConfigurationError
 PLAIN = "python"
 """The agent without a framework, which is always there."""
 
-KNOWN = ("pydantic_ai", "langgraph", "langchain", "llamaindex", "autogen", "ag2", "crewai", PLAIN)
+KNOWN = ("pydantic_ai", "langgraph", "langchain", "llamaindex", "autogen", "ag2", "autogen_classic", "crewai", PLAIN)
 """In the order in which they are taken where the user names none."""
 
 
