@@ -259,7 +259,7 @@ def test_suspend_and_resume(server: RunningGate, reviewer: Reviewer, asynchronou
         shop.refund("A1", 100.0)
     blob = pickle.dumps(pending.value)
     reviewer.approve(pending.value.decision.id)
-    server.settings.clock.advance(timedelta(hours=20))
+    server.settings.clock.advance(timedelta(days=9))
 
     later = Shop(server.gate("bot", wait=0), asynchronous=asynchronous)
     assert later.resume(pickle.loads(blob)) == "refunded 100.0"
