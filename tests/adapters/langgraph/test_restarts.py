@@ -100,8 +100,7 @@ def test_async_checkpoints_in_postgresql(office: Office, cluster: str, tmp_path:
     assert (process.paid, len(office.requests)) == (1, 1)
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("kind", ["v2", "node"])
+@pytest.mark.parametrize(("kind", "when"), [("v2", "after"), ("node", "before")])
 def test_killed_at_any_effect_it_pays_at_most_once(office: Office, kind: str, when: str, tmp_path: Path) -> None:
     """The process dies before or after each effect in turn, on the way to the pause and after the approval."""
     process = Process(office, kind, str(tmp_path / "graph.db"), tmp_path)
