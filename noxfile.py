@@ -133,7 +133,7 @@ def run_tests(session: nox.Session, *arguments: str, env: dict[str, str] | None 
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
     copy = checkout_without_package(session)
-    state = {"STACKSONA_STATE_DIR": str(copy.parent / "state"), "PYTHONPATH": None}
+    state = {"STACKSONA_STATE_DIR": str(copy.parent / "state"), "PYTHONPATH": None, "PYTHONDONTWRITEBYTECODE": None}
     with session.chdir(copy):
         spread = ["-n", str(workers), "--dist=worksteal"] if workers else []
         options = [*spread, "--timeout=300", f"--junitxml={report}", "-o", f"junit_suite_name={session.name}"]
