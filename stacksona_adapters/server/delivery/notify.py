@@ -77,6 +77,8 @@ class Notifier:
 
     async def run(self) -> None:
         """Look for new requests whenever a decision changed; wait `notify_delay` for the rest of a burst."""
+        if not self._apprise:
+            return
         with self._served.changes.waiting("*") as changed:
             while True:
                 changed.clear()
@@ -87,7 +89,7 @@ class Notifier:
                 await until(changed, self._settings.sweep_interval)
 
     async def _look(self) -> None:
-        if not self._apprise or not await self._served.read(notices.unannounced):
+        if not await self._served.read(notices.unannounced):
             return
         await asyncio.sleep(self._settings.notify_delay)
         waiting = await self._served.write(notices.claim)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from stacksona_adapters.server.api.http import Served
 
 AT_ONCE = 16
+_GATHER = 0.05
+"""Seconds in which several changes make one look."""
 
 log = logging.getLogger("stacksona.delivery")
 
@@ -46,6 +48,7 @@ class DeliveryWorker:
                     await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
                 else:
                     await until(changed, self._settings.sweep_interval)
+                    await asyncio.sleep(_GATHER)
 
     async def _start_due(self) -> bool:
         """Start sending what is due; whether as much is under way as may be."""
