@@ -231,6 +231,13 @@ class GateCore:
         )
         call.read(self.wires.transport.once(call, self.settings.timeouts.total, {}))
 
+    def flush(self, timeout: float | None) -> bool:
+        """Wait for what was given up to be withdrawn and for all events to be delivered; whether they are."""
+        started = time.monotonic()
+        late = concurrent.futures.wait(set(self._late), timeout)
+        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
+        return self.outbox.flush(left) and not late.not_done
+
     def close(self, timeout: float) -> None:
         """Deliver what is in the outbox for at most `timeout` seconds, end waits, close connections."""
         concurrent.futures.wait(set(self._late), timeout)

@@ -190,7 +190,7 @@ class _Face:
         Returns:
             Whether they are.
         """
-        return self._core.outbox.flush(timeout)
+        return self._core.flush(timeout)
 
     def seconds(self, wait: Wait = DEFAULT) -> float | None:
         """The seconds that a `wait=` stands for at this gate. For adapters.

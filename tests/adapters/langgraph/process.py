@@ -87,7 +87,7 @@ def go_on(graph: Any, gate: Gate, amount: float) -> str:
         command = resume_command(graph, CONFIG, gate=gate)
         if command is not None:
             graph.invoke(command, CONFIG, **durable)
-    elif snapshot.next:
+    elif snapshot.tasks:  # `next` leaves out a task whose writes were kept though its step was not finished
         graph.invoke(None, CONFIG, **durable)
     return "paused" if paused(graph, CONFIG) else "ended"
 
