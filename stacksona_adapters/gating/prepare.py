@@ -146,8 +146,11 @@ def bind(asked: Asked, decision: Decision) -> Decision:
     """The decision, if it is about this very request.
 
     Raises:
-        GateProtocolError: If its digest is another, or it edits arguments without their digest.
+        GateProtocolError: If its digest is another, it edits arguments without their digest, or a gate that gave the
+            digest before gives none now (it would then count as a gate that cannot take permissions).
     """
+    if decision.action_digest is None and asked.decision.action_digest is not None:
+        raise GateProtocolError(f"The gate's decision {decision.id} has lost its digest; nothing ran.")
     if decision.arguments is None:
         expected = asked.wire_digest
     elif decision.status is Status.APPROVED:

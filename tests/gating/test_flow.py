@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stacksona_adapters.errors import ActionRejected, GateUnavailable, ReviewPending
+from stacksona_adapters.errors import ActionRejected, GateProtocolError, GateUnavailable, ReviewPending
 from stacksona_adapters.gating import flow
 from stacksona_adapters.gating.action import Action, make_action
 from stacksona_adapters.gating.effects import (
@@ -185,6 +185,22 @@ def test_an_outage_is_in_the_trail() -> None:
     assert report.payload["error"] == "no connection"
     with pytest.raises(GateUnavailable):
         steps.send(None)
+
+
+def test_a_digest_cannot_get_lost() -> None:
+    """A gate that gave a digest and then approves without one is refused: it is held to taking permissions."""
+
+    class Forgetful(Script):
+        def answer(self, effect: Effect[Any]) -> Any:
+            if isinstance(effect, Await):
+                return super().answer(effect).model_copy(update={"action_digest": None})
+            return super().answer(effect)
+
+    script = Forgetful(ACTION, Status.PENDING_REVIEW, later=Status.APPROVED)
+    with pytest.raises(GateProtocolError, match="lost its digest"):
+        script.run(whole(ACTION))
+
+    assert "consume" not in script.asked
 
 
 def test_effects_are_data() -> None:
