@@ -51,8 +51,34 @@ class Note(BaseModel):
     text: str
 
 
+class Approval(BaseModel):
+    """One reviewer's approval of a request that needs several.
+
+    Attributes:
+        reviewer_id: Who approved.
+        at: When.
+        action_digest: The version that was approved: the agent's, or one with changes.
+        arguments: The changed arguments; `None` where they were approved as asked.
+        message: What the agent will be told.
+        counts: Whether the reviewer may (still) decide on the request; only such an approval counts.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    reviewer_id: str
+    at: datetime
+    action_digest: str
+    arguments: dict[str, Any] | None = None
+    message: str | None = None
+    counts: bool = True
+
+
 class Review(BaseModel):
-    """An entry of `GET /v1/reviews`."""
+    """An entry of `GET /v1/reviews`.
+
+    `approvals_needed` is how many reviewers must approve the same version while it is pending, and `approvals_given`
+    how many have approved the version that most have.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -77,10 +103,16 @@ class Review(BaseModel):
     consumed_at: datetime | None = None
     outcome: Outcome | None = None
     action_digest: str | None = None
+    approvals_given: int = 0
+    approvals_needed: int = 1
 
 
 class ReviewDetail(Review):
-    """Answer of `GET /v1/reviews/{decision_id}`."""
+    """Answer of `GET /v1/reviews/{decision_id}`.
+
+    `may_decide` and `why_not` are about the reviewer who asks, while there is something to decide or settle;
+    `stuck` says why nobody can approve a pending request as things are.
+    """
 
     context: dict[str, Any] = Field(default_factory=dict)
     preview: str | None = None
@@ -91,6 +123,10 @@ class ReviewDetail(Review):
     edited_arguments: dict[str, Any] | None = None
     arguments_schema: dict[str, Any] | None = None
     audit_hash: str | None = None
+    approvals: list[Approval] = Field(default_factory=list)
+    may_decide: bool | None = None
+    why_not: str | None = None
+    stuck: str | None = None
 
 
 class ReviewPage(BaseModel):
@@ -105,7 +141,8 @@ class ReviewPage(BaseModel):
 class DecideRequest(BaseModel):
     """Body of `POST /v1/reviews/{decision_id}/decide`.
 
-    `action_digest` names the version that the reviewer saw; a request that changed since is a 409.
+    `action_digest` names the version that the reviewer saw; a request that changed since is a 409. It may also name a
+    version that another reviewer has approved with changes, which `approve` without `arguments` then approves too.
     """
 
     model_config = ConfigDict(extra="ignore")

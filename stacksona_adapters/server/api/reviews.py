@@ -56,7 +56,7 @@ async def list_reviews(request: Request) -> Response:
 async def get_review(request: Request) -> Response:
     """A request with its timeline and notes."""
     decision_id = _decision_id(request)
-    return answer(await reviewer_read(request, lambda read, _: reviews.detail(read, decision_id)))
+    return answer(await reviewer_read(request, lambda read, me: reviews.detail(read, decision_id, me)))
 
 
 async def decide(request: Request) -> Response:
@@ -65,10 +65,12 @@ async def decide(request: Request) -> Response:
     decision_id = _decision_id(request)
     # The schema check is slow and may be long: not in the transaction, which all writers wait for.
     seen = await reviewer_read(request, lambda read, _: reviews.check(read, decision_id, asked))
-    decision = await reviewer_write(
-        request, lambda write, reviewer: reviews.decide(write, reviewer, decision_id, asked, seen)
-    )
-    return answer(write_v1(decision))
+
+    def act(write: Write, reviewer: str) -> dict[str, Any]:
+        decision = reviews.decide(write, reviewer, decision_id, asked, seen)
+        return {**write_v1(decision), **reviews.told(write, decision)}
+
+    return answer(await reviewer_write(request, act))
 
 
 async def add_note(request: Request) -> Response:

@@ -96,6 +96,14 @@ def active(read: Read, reviewer: str) -> bool:
     return bool(read.connection.execute(select(exists().where(*mine))).scalar())
 
 
+def everybody(read: Read) -> dict[str, Role]:
+    """The active reviewers and their roles."""
+    query = select(reviewer_tokens.c.reviewer).where(reviewer_tokens.c.revoked_at.is_(None)).distinct()
+    kept = roles(read)
+    names = sorted(read.connection.execute(query).scalars())
+    return {name: kept[name][0] if name in kept else Role.REVIEWER for name in names}
+
+
 def password_hash_of(read: Read, reviewer: str) -> str | None:
     """The kept hash of an active reviewer's password."""
     kept = read.connection.execute(select(accounts.c.password_hash).where(accounts.c.reviewer == reviewer)).scalar()

@@ -112,9 +112,13 @@ class GateService:
         except OperationalError as error:
             raise StoreUnavailable("the database cannot be read") from error
 
-    def add_agent(self, name: str, *, signed_approval: bool | None = None, webhook: str | None = None) -> keys.NewAgent:
+    def add_agent(
+        self, name: str, *, signed_approval: bool | None = None, webhook: str | None = None, owner: str | None = None
+    ) -> keys.NewAgent:
         """A new key for an agent; what is `None` stays as it is (see `keys.add_agent`)."""
-        return self.write(lambda w: keys.add_agent(w, name, signed_approval=signed_approval, webhook=webhook))
+        return self.write(
+            lambda w: keys.add_agent(w, name, signed_approval=signed_approval, webhook=webhook, owner=owner)
+        )
 
     def list_agents(self) -> list[keys.AgentInfo]:
         """Every agent and its keys."""

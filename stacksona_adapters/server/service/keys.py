@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, insert, or_, select, update
+from sqlalchemy import bindparam, exists, insert, or_, select, update
 
 from stacksona_adapters.server.service.errors import Conflict, NotFound, invalid
 from stacksona_adapters.server.service.tokens import hashed, new_id, new_key
@@ -23,6 +23,7 @@ _BY_KEY = (
     .join(agent_keys, agent_keys.c.agent == agents.c.name)
     .where(agent_keys.c.key_hash == bindparam("hash"), agent_keys.c.revoked_at.is_(None))
 )
+_REVIEWER = exists().where(reviewers.c.name == bindparam("name"))
 _BY_TOKEN = select(reviewer_tokens.c.reviewer).where(
     reviewer_tokens.c.token_hash == bindparam("hash"), reviewer_tokens.c.revoked_at.is_(None)
 )
@@ -65,11 +66,12 @@ class NewReviewer:
 
 @dataclass(frozen=True)
 class KeyInfo:
-    """A key as it is listed: never the key itself."""
+    """A key as it is listed: never the key itself. An agent's key may have an owner, a reviewer."""
 
     id: str
     created_at: datetime
     revoked_at: datetime | None
+    owner: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,24 @@ def _check_name(name: str) -> str:
     return name
 
 
-def add_agent(write: Write, name: str, *, signed_approval: bool | None, webhook: str | None) -> NewAgent:
-    """A key for an agent, which is made if it is new; an agent may have several keys."""
+def add_agent(
+    write: Write, name: str, *, signed_approval: bool | None, webhook: str | None, owner: str | None = None
+) -> NewAgent:
+    """A key for an agent, which is made if it is new; an agent may have several keys.
+
+    Args:
+        write: The transaction.
+        name: The agent.
+        signed_approval: Whether its approvals come with a token; `None` leaves it as it is.
+        webhook: Where its decisions are sent to; `None` leaves it as it is.
+        owner: The reviewer whose key it is, who then never decides on this agent's requests.
+
+    Raises:
+        Invalid: If the name or the URL cannot be used, or there is no such reviewer.
+    """
     _check_name(name)
+    if owner is not None and not write.connection.execute(select(_REVIEWER), {"name": owner}).scalar():
+        raise invalid("/owner", f"there is no reviewer {owner!r:.200}")
     if webhook is not None and not webhook.startswith(("https://", "http://")):
         raise invalid("/webhook", "must be an http or https URL")
     row = write.connection.execute(select(agents).where(agents.c.name == name)).one_or_none()
@@ -126,7 +143,7 @@ def add_agent(write: Write, name: str, *, signed_approval: bool | None, webhook:
     elif settings:
         write.connection.execute(update(agents).where(agents.c.name == name).values(**settings))
     key, key_id = new_key("sg"), new_id("key")
-    values = {"id": key_id, "agent": name, "key_hash": hashed(key), "created_at": write.now}
+    values = {"id": key_id, "agent": name, "key_hash": hashed(key), "created_at": write.now, "owner": owner}
     write.connection.execute(insert(agent_keys), values)
     return NewAgent(name, key, key_id, secret)
 
@@ -146,7 +163,7 @@ def list_agents(read: Read) -> list[AgentInfo]:
     """Every agent and its keys, revoked ones too."""
     found: dict[str, list[KeyInfo]] = {}
     for row in read.connection.execute(select(agent_keys).order_by(agent_keys.c.created_at)):
-        found.setdefault(row.agent, []).append(KeyInfo(row.id, row.created_at, row.revoked_at))
+        found.setdefault(row.agent, []).append(KeyInfo(row.id, row.created_at, row.revoked_at, row.owner))
     rows = read.connection.execute(select(agents).order_by(agents.c.name))
     return [
         AgentInfo(row.name, row.signed_approval, row.webhook_url, row.created_at, found.get(row.name, []))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, select
 
 from stacksona_adapters.protocol.decisions import Decision, Outcome, Status
-from stacksona_adapters.server.service import decisions, idempotency, records
+from stacksona_adapters.server.service import decisions, idempotency, policies, records
 from stacksona_adapters.server.service.errors import Conflict, Gone, NotPermitted, invalid
 from stacksona_adapters.server.service.tokens import hashed, new_id
 from stacksona_adapters.server.store import tables
@@ -122,9 +122,11 @@ def settle(write: Write, reviewer: str, decision_id: str, asked: SettleRequest) 
 
     Raises:
         NotFound: If there is no such decision.
+        NotPermitted: If somebody else must decide on it.
         Conflict: If its outcome is known, or it was never taken.
     """
     row = decisions.get(write, decision_id)
+    policies.check_may_decide(write, row, reviewer)
     if row.outcome != Outcome.UNKNOWN.value:
         raise Conflict("There is nothing to settle: its outcome is not unknown.", outcome=row.outcome)
     said = {"by": reviewer, "outcome": asked.outcome, "message": asked.message}

@@ -10,6 +10,7 @@ from stacksona_adapters.protocol.decisions import Outcome, Status
 from stacksona_adapters.server.service.checkpoints import Head, checkpoint
 from stacksona_adapters.server.service.records import rfc3339
 from stacksona_adapters.server.store.delivery_tables import delivery_attempts
+from stacksona_adapters.server.store.policy_tables import approvals
 from stacksona_adapters.server.store.tables import decisions, deliveries, idempotency, notes, records, tasks
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def _remove(write: Write, agent: str, task_id: str) -> None:
         delete(delivery_attempts).where(delivery_attempts.c.delivery_id.in_(sent)),
         delete(deliveries).where(deliveries.c.decision_id.in_(mine)),
         delete(notes).where(notes.c.decision_id.in_(mine)),
+        delete(approvals).where(approvals.c.decision_id.in_(mine)),
         delete(decisions).where(of(decisions)),
         delete(records).where(of(records)),
         delete(tasks).where(of(tasks)),

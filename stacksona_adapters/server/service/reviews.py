@@ -11,13 +11,16 @@ from sqlalchemy import and_, insert, or_, select
 from stacksona_adapters.protocol.chain import GENESIS, canonical_value
 from stacksona_adapters.protocol.decisions import Decision, Outcome, Status
 from stacksona_adapters.protocol.reviews import Folder, Note, Review, ReviewDetail, ReviewPage
-from stacksona_adapters.server.service import decisions, permissions, records
+from stacksona_adapters.server.service import approvals, decisions, permissions, policies, records
+from stacksona_adapters.server.service.approvals import Version
 from stacksona_adapters.server.service.edits import check_edit
 from stacksona_adapters.server.service.errors import Conflict, invalid
 from stacksona_adapters.server.store import tables
 from stacksona_adapters.server.store.tables import agents, notes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import ColumnElement, Row, Select
 
     from stacksona_adapters.protocol.reviews import DecideRequest
@@ -69,7 +72,7 @@ def listing(read: Read, folder: Folder | None, page: Page) -> ReviewPage:
     rows = read.connection.execute(_cut(query, page, oldest_first=folder in _OLDEST_FIRST)).all()
     more = len(rows) > page.limit
     shown = rows[: page.limit]
-    return ReviewPage(reviews=[review(row) for row in shown], next=str(shown[-1].number) if more else None)
+    return ReviewPage(reviews=entries(read, shown), next=str(shown[-1].number) if more else None)
 
 
 def _cut(query: Select[Any], page: Page, *, oldest_first: bool) -> Select[Any]:
@@ -108,13 +111,23 @@ def _review_fields(row: Row[Any]) -> dict[str, Any]:
     }
 
 
-def review(row: Row[Any]) -> Review:
-    """A row as an entry of the list."""
-    return Review(**_review_fields(row))
+def entries(read: Read, rows: Sequence[Row[Any]]) -> list[Review]:
+    """Rows as entries of the list."""
+    known = approvals.progress(read, rows)
+    found = []
+    for row in rows:
+        has, needs = known.get(row.decision_id, (0, 1))
+        found.append(Review(**_review_fields(row), approvals_given=has, approvals_needed=needs))
+    return found
 
 
-def detail(read: Read, decision_id: str) -> ReviewDetail:
+def detail(read: Read, decision_id: str, reviewer: str | None = None) -> ReviewDetail:
     """A request with all that a reviewer may want to see.
+
+    Args:
+        read: The transaction.
+        decision_id: Which one.
+        reviewer: Who looks; it then says whether they may decide.
 
     Raises:
         NotFound: If there is no such decision.
@@ -125,6 +138,7 @@ def detail(read: Read, decision_id: str) -> ReviewDetail:
     said = [Note(at=n.at, reviewer_id=n.reviewer_id, text=n.text) for n in read.connection.execute(query)]
     return ReviewDetail(
         **_review_fields(row),
+        **_deciding(read, row, reviewer),
         context=asked.context,
         preview=asked.preview,
         timeline=records.timeline(read, row.agent, row.task_id),
@@ -135,6 +149,23 @@ def detail(read: Read, decision_id: str) -> ReviewDetail:
         arguments_schema=asked.arguments_schema,
         audit_hash=row.audit_hash,
     )
+
+
+def _deciding(read: Read, row: Row[Any], reviewer: str | None) -> dict[str, Any]:
+    """Who has approved, how many must, and whether this reviewer may."""
+    pending = row.status == Status.PENDING_REVIEW.value
+    (needs,) = policies.of_rows(read, [row])
+    listed = approvals.given(read, row, needs)
+    told: dict[str, Any] = {"approvals": listed, "approvals_given": len(approvals.leading(listed))}
+    approved = row.status == Status.APPROVED.value
+    told["approvals_needed"] = max(1, len(listed)) if approved else needs.approvals
+    if pending:
+        able = policies.people(read).able(row.agent, needs)
+        told["stuck"] = policies.too_few(needs.approvals, able) if len(able) < needs.approvals else None
+    if reviewer is not None and (pending or row.outcome == Outcome.UNKNOWN.value):
+        told["why_not"] = policies.why_not(read, row, reviewer, needs)
+        told["may_decide"] = told["why_not"] is None
+    return told
 
 
 _STATUS = {"approve": Status.APPROVED, "reject": Status.REJECTED, "revise": Status.REVISE}
@@ -162,7 +193,7 @@ def check(read: Read, decision_id: str, asked: DecideRequest) -> str:
 
 
 def decide(write: Write, reviewer: str, decision_id: str, asked: DecideRequest, seen: str) -> Decision:
-    """A reviewer decides; the first one wins.
+    """A reviewer decides; the first one wins. Where several must approve, it is pending until the last of them has.
 
     Args:
         write: The transaction.
@@ -173,32 +204,62 @@ def decide(write: Write, reviewer: str, decision_id: str, asked: DecideRequest, 
 
     Raises:
         NotFound: If there is no such decision.
-        Conflict: If it was decided before, its time is over, or it was changed since.
+        NotPermitted: If somebody else must decide on it.
+        Conflict: If it was decided before, its time is over, it was changed since, or the reviewer approved it before.
     """
     row = decisions.get(write, decision_id)
+    needs = policies.check_may_decide(write, row, reviewer)
+    version = _decidable(write, row, asked, seen)
+    said: dict[str, Any] = {"by": reviewer, "message": asked.message, "arguments": version.arguments}
+    message = asked.message
+    if asked.outcome == "approve" and needs.approvals > 1:
+        agreed = approvals.give(write, row, needs, reviewer, version, asked.message)
+        if len(agreed) < needs.approvals:
+            so_far = {"approved_digest": version.digest, "approvals": len(agreed), "approvals_needed": needs.approvals}
+            return _answer(write, decisions.change(write, row, "decision.approval", {}, {**said, **so_far}))
+        said["approvers"] = [one.reviewer_id for one in agreed]
+        message = "\n\n".join(one.message for one in agreed if one.message) or None
+    elif asked.outcome == "approve":
+        approvals.forget(write, row.decision_id)
+    status = _STATUS[asked.outcome]
+    values: dict[str, Any] = {"status": status.value, "reviewer_id": reviewer, "decided_at": write.now}
+    values["message"] = message
+    if version.arguments is not None:
+        values |= {"edited_arguments": json.dumps(version.arguments), "action_digest": version.digest}
+    if status is Status.APPROVED and _signs(write, row.agent):
+        values |= permissions.signed(write, row.decision_id, version.digest, row.expires_at)
+    return _answer(write, decisions.change(write, row, f"decision.{status.value}", values, said))
+
+
+def _answer(write: Write, row: Row[Any]) -> Decision:
+    return decisions.answer(write, row, token=False)
+
+
+def _decidable(write: Write, row: Row[Any], asked: DecideRequest, seen: str) -> Version:
+    """What is decided on: the agent's version, an edit of it, or an edit that somebody else has approved."""
     if row.status != Status.PENDING_REVIEW.value:
         by = f" by {row.reviewer_id}" if row.reviewer_id else ""
         raise Conflict(f"It was decided before: {row.status}{by}.", **decisions.standing(row))
     if decisions.overdue(row, write.now):
         raise Conflict("Its time is over.", **{**decisions.standing(row), "decision_status": Status.EXPIRED.value})
-    if seen != row.action_digest:
+    if seen == row.action_digest:
+        if asked.arguments is None:
+            return Version(row.action_digest)
+        return Version(decisions.digest_of(decisions.read_request(row), asked.arguments), asked.arguments)
+    approved = approvals.version_of(write, row.decision_id, seen)
+    if approved is None or asked.outcome != "approve" or asked.arguments is not None:
         raise Conflict("The agent changed the request since you saw it; look at it again.", **decisions.standing(row))
-    status = _STATUS[asked.outcome]
-    values: dict[str, Any] = {"status": status.value, "reviewer_id": reviewer, "decided_at": write.now}
-    values["message"] = asked.message
-    if asked.arguments is not None:
-        values |= _edited(row, asked.arguments)
-    if status is Status.APPROVED and _signs(write, row.agent):
-        digest = values.get("action_digest", row.action_digest)
-        values |= permissions.signed(write, row.decision_id, digest, row.expires_at)
-    said = {"by": reviewer, "message": asked.message, "arguments": asked.arguments}
-    now = decisions.change(write, row, f"decision.{status.value}", values, said)
-    return decisions.answer(write, now, token=False)
+    return approved
 
 
-def _edited(row: Row[Any], arguments: dict[str, Any]) -> dict[str, Any]:
-    digest = decisions.digest_of(decisions.read_request(row), arguments)
-    return {"edited_arguments": json.dumps(arguments), "action_digest": digest}
+def told(read: Read, decision: Decision) -> dict[str, Any]:
+    """What `decide` answers besides the decision, where several must approve."""
+    row = decisions.get(read, str(decision.decision_id))
+    shown = _deciding(read, row, None)
+    if not shown["approvals"]:
+        return {}
+    listed = [one.model_dump(mode="json", include={"reviewer_id", "at", "action_digest"}) for one in shown["approvals"]]
+    return {"approvals": listed, "approvals_needed": shown["approvals_needed"]}
 
 
 def _signs(read: Read, agent: str) -> bool:
@@ -229,9 +290,9 @@ def claim(write: Write, reviewer: str, decision_id: str, *, release: bool = Fals
         raise Conflict(f"{row.claimed_by} reviews it.", claimed_by=row.claimed_by)
     holder = None if release else reviewer
     if row.claimed_by == holder:
-        return review(row)
+        return entries(write, [row])[0]
     kind = "review.released" if release else "review.claimed"
-    return review(decisions.change(write, row, kind, {"claimed_by": holder}, {"by": reviewer}))
+    return entries(write, [decisions.change(write, row, kind, {"claimed_by": holder}, {"by": reviewer})])[0]
 
 
 def export(write: Write, reviewer: str, decision_id: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from stacksona_adapters.protocol.decisions import Status
 from stacksona_adapters.protocol.requests import GateRequest, Risk
-from stacksona_adapters.server.service import decisions, rules
+from stacksona_adapters.server.service import approvals, decisions, rules
 from stacksona_adapters.server.service.errors import Conflict, Invalid, NotFound, invalid
 from stacksona_adapters.server.service.pointers import join
 from stacksona_adapters.server.service.rules import RuleOutcome
@@ -68,7 +68,10 @@ def revise(write: Write, agent: Agent, task_id: str, event: AgentEvent) -> None:
     if outcome is RuleOutcome.REJECT and rule is not None:
         values |= {"status": Status.REJECTED.value, "decided_at": write.now, "rule": json.dumps(rule.as_dict())}
         values["message"] = f"A rule of the gate forbids the revised request ({rule.parameter}: {rule.type})."
-    said = {"changed": fields, "rule": rule.as_dict() if rule is not None else None}
+    said: dict[str, Any] = {"changed": fields, "rule": rule.as_dict() if rule is not None else None}
+    # Also where the digest is the same: risk, summary and preview are part of what was approved.
+    if withdrawn := approvals.forget(write, row.decision_id):
+        said["approvals_withdrawn"] = withdrawn
     decisions.change(write, row, "decision.revised", values, said)
 
 

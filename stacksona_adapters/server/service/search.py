@@ -94,7 +94,7 @@ def search(read: Read, wanted: Search) -> Found:
     query = select(decisions).where(reviews.in_folder(wanted.folder), *_conditions(read, wanted))
     query = query.order_by(*_order(wanted)).limit(PAGE + 1).offset((wanted.page - 1) * PAGE)
     rows = read.connection.execute(query).all()
-    return Found([reviews.review(row) for row in rows[:PAGE]], len(rows) > PAGE)
+    return Found(reviews.entries(read, rows[:PAGE]), len(rows) > PAGE)
 
 
 def _conditions(read: Read, wanted: Search) -> list[ColumnElement[bool]]:

@@ -72,6 +72,7 @@ agent_keys = Table(
     Column("key_hash", Text, nullable=False, unique=True),
     Column("created_at", Moment, nullable=False),
     Column("revoked_at", Moment),
+    Column("owner", Text),
 )
 
 reviewers = Table(
