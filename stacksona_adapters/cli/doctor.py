@@ -7,7 +7,7 @@ import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,6 +21,9 @@ from stacksona_adapters.client.settings import Timeouts, load_settings
 from stacksona_adapters.client.transport import Transport
 from stacksona_adapters.errors import ConfigurationError, MissingExtra, StacksonaError, UnsupportedVersion
 from stacksona_adapters.protocol.calls import Answer, Call, raise_for_status
+
+if TYPE_CHECKING:
+    from stacksona_adapters.server.service.gate import GateService
 
 _PATIENCE = Timeouts(connect=3, read=5, write=5, total=5)
 _MARKS = {"ok": "ok  ", "problem": "BAD ", "absent": "-   "}
@@ -97,10 +100,25 @@ def _database(db: str | None) -> Iterator[Finding]:
     try:
         with opened(db) as service:
             agents, rules = len(service.list_agents()), len(service.list_rules())
+            policies = _policies(service)
     except StacksonaError as error:
         yield Finding("database", "problem", str(error))
     else:
         yield Finding("database", "ok", f"{shown_url(url)}: {counted(agents, 'agent')}, {counted(rules, 'rule')}")
+        yield from policies
+
+
+def _policies(service: GateService) -> list[Finding]:
+    """Whether somebody is left who may decide, whatever is asked."""
+    from stacksona_adapters.server.service import policies
+
+    gaps = service.read(policies.gaps)
+    if gaps:
+        return [Finding("policies", "problem", str(gap)) for gap in gaps]
+    found = len(service.read(policies.list_policies))
+    if not found:
+        return [Finding("policies", "absent", "none: every reviewer decides on everything")]
+    return [Finding("policies", "ok", f"{counted(found, 'policy', 'policies')}; somebody may decide on everything")]
 
 
 def _gate(url: str | None, token: str | None, api_key: str | None) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +10,7 @@ import typer
 
 from stacksona_adapters.cli.database import opened
 from stacksona_adapters.cli.options import AsJson, Db
-from stacksona_adapters.cli.output import counted, say, say_json, show_table, table
+from stacksona_adapters.cli.output import counted, say, say_json, show_table, table, warn
 
 if TYPE_CHECKING:
     from stacksona_adapters.server.service.keys import KeyInfo
@@ -27,18 +27,36 @@ Signed = Annotated[
         "--signed-approval/--no-signed-approval", help="An approval comes with a one-time token.", show_default=False
     ),
 ]
+Owner = Annotated[
+    str | None,
+    typer.Option(
+        "--owner",
+        metavar="REVIEWER",
+        help="Whose key it is: this reviewer never decides on the agent's requests.",
+        show_default=False,
+    ),
+]
 
 
 @agents.command("add")
 def add_agent(
-    name: Name, signed_approval: Signed = None, webhook: Webhook = None, db: Db = None, as_json: AsJson = False
+    name: Name,
+    signed_approval: Signed = None,
+    webhook: Webhook = None,
+    owner: Owner = None,
+    db: Db = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a key for an agent, new or known. The key is shown this once."""
+    from stacksona_adapters.server.service import policies
+
     with opened(db, create=True) as service:
-        made = service.add_agent(name, signed_approval=signed_approval, webhook=webhook)
+        made = service.add_agent(name, signed_approval=signed_approval, webhook=webhook, owner=owner)
+        gaps = service.read(policies.gaps) if owner is not None else []
     secret = {"webhook_secret": made.webhook_secret} if webhook is not None else {}
+    warn(*(f"Warning: {gap}." for gap in gaps if gap.agent == name))
     if as_json:
-        say_json({"agent": made.agent, "key": made.key, **secret})
+        say_json({"agent": made.agent, "key": made.key, **secret, **({"owner": owner} if owner is not None else {})})
         return
     say(f"Key of the agent {made.agent} (shown this once):", f"  {made.key}")
     if secret:
@@ -54,8 +72,8 @@ def list_agents(db: Db = None, as_json: AsJson = False) -> None:
         say_json({"agents": found})
         return
     extra = {each.name: (_yes(each.signed_approval), each.webhook_url) for each in found}
-    rows = [(name, *key, *extra[name]) for name, key in _lines((each.name, each.keys) for each in found)]
-    _listing(("Agent", "Key*", "Made*", "Revoked*", "Signed approval", "Webhook"), rows, "No agents yet.")
+    rows = [(each.name, *_line(key), key.owner, *extra[each.name]) for each in found for key in each.keys]
+    _listing(("Agent", "Key*", "Made*", "Revoked*", "Owner", "Signed approval", "Webhook"), rows, "No agents yet.")
 
 
 @agents.command("revoke")
@@ -120,7 +138,7 @@ def list_reviewers(db: Db = None, as_json: AsJson = False) -> None:
     if as_json:
         say_json({"reviewers": found})
         return
-    rows = [(name, *key) for name, key in _lines((each.name, each.tokens) for each in found)]
+    rows = [(each.name, *_line(token)) for each in found for token in each.tokens]
     _listing(("Reviewer", "Token*", "Made*", "Revoked*"), rows, "No reviewers yet.")
 
 
@@ -132,10 +150,8 @@ def revoke_reviewer(which: Which, db: Db = None) -> None:
     say(f"Revoked {counted(done, 'token')}: {which}")
 
 
-def _lines(owners: Iterable[tuple[str, Sequence[KeyInfo]]]) -> Iterable[tuple[str, tuple[Any, ...]]]:
-    for name, keys in owners:
-        for key in keys:
-            yield name, (key.id, key.created_at, key.revoked_at)
+def _line(key: KeyInfo) -> tuple[Any, ...]:
+    return (key.id, key.created_at, key.revoked_at)
 
 
 def _listing(columns: Sequence[str], rows: Sequence[Sequence[object]], nothing: str) -> None:

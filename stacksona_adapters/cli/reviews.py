@@ -14,7 +14,7 @@ from stacksona_adapters.cli.output import Failed, clean, facts, moment, say, say
 from stacksona_adapters.client.reviews import ReviewerClient
 from stacksona_adapters.errors import GateRequestRefused, GateUnavailable
 from stacksona_adapters.protocol.decisions import Decision, Status
-from stacksona_adapters.protocol.reviews import Folder, Review, ReviewDetail
+from stacksona_adapters.protocol.reviews import Approval, Folder, Review, ReviewDetail
 
 _DONE = {Status.APPROVED: "Approved", Status.REJECTED: "Rejected", Status.REVISE: "Sent back"}
 
@@ -90,7 +90,9 @@ def _listing(reviews: list[Review]) -> Any:
 
 def _status(review: Review) -> str:
     outcome = f", outcome {review.outcome}" if review.outcome else ""
-    return f"{review.status}{outcome}"
+    several = review.status is Status.PENDING_REVIEW and review.approvals_needed > 1
+    so_far = f", {review.approvals_given} of {review.approvals_needed} approvals" if several else ""
+    return f"{review.status}{so_far}{outcome}"
 
 
 def show(decision_id: DecisionId, url: Url = None, token: Token = None, as_json: AsJson = False) -> None:
@@ -110,6 +112,9 @@ def _facts(review: ReviewDetail) -> dict[str, object]:
         "ID": review.decision_id,
         "Thread": review.thread_id,
         "Status": decided,
+        "Approvals": "\n".join(_approval(one, review) for one in review.approvals),
+        "Not you": review.why_not,
+        "Stuck": review.stuck,
         "Agent": review.agent,
         "Action": review.action,
         "Subject": review.subject,
@@ -129,6 +134,13 @@ def _facts(review: ReviewDetail) -> dict[str, object]:
         "Context": review.context,
         "Preview": review.preview,
     }
+
+
+def _approval(one: Approval, review: ReviewDetail) -> str:
+    changed = f", with {json.dumps(one.arguments, ensure_ascii=False)}" if one.arguments is not None else ""
+    lost = "" if one.counts else " (counts no more: may not decide now)"
+    digest = f" ({one.action_digest})" if one.action_digest != review.action_digest else ""
+    return f"{one.reviewer_id}, {moment(one.at)}{changed}{digest}{lost}"
 
 
 def _blocks(review: ReviewDetail) -> None:
@@ -154,9 +166,14 @@ def _arguments(text: str | None) -> dict[str, Any] | None:
     return value
 
 
-def _told(decision: Decision, decision_id: str, *, as_json: bool) -> None:
+def _told(decision: Decision, decision_id: str, *, as_json: bool, review: ReviewDetail | None = None) -> None:
     if as_json:
-        say_json(decision.model_dump(mode="json", exclude_none=True))
+        several = {"approvals", "approvals_needed"}
+        more = review.model_dump(mode="json", include=several, exclude_none=True) if review is not None else {}
+        say_json({**decision.model_dump(mode="json", exclude_none=True), **more})
+        return
+    if review is not None:
+        say(*_half(review))
         return
     done = _DONE.get(decision.status, str(decision.status))
     by = f" by {decision.reviewer_id}" if decision.reviewer_id else ""
@@ -164,6 +181,27 @@ def _told(decision: Decision, decision_id: str, *, as_json: bool) -> None:
     say(f"{done}{by}{edited}: {decision.decision_id or decision_id}")
 
 
+def _half(review: ReviewDetail) -> Iterator[str]:
+    """What is said after an approval that is not the last one."""
+    if review.status is not Status.PENDING_REVIEW:  # somebody else was as quick
+        yield f"Your approval is recorded. The request is {review.status} now: {review.decision_id}"
+        return
+    left = review.approvals_needed - review.approvals_given
+    more = "one more approval is" if left == 1 else f"{left} more approvals are"
+    yield f"{review.approvals_given} of {review.approvals_needed} approvals: {more} needed: {review.decision_id}"
+    if len({one.action_digest for one in review.approvals if one.counts}) > 1:
+        yield "Different versions were approved; `stacksona show` has them. The same one is needed from all."
+
+
+Digest = Annotated[
+    str | None,
+    typer.Option(
+        "--digest",
+        metavar="sha256:...",
+        help="Approve this version and no other, such as one with changes that somebody approved (`stacksona show`).",
+        show_default=False,
+    ),
+]
 Arguments = Annotated[
     str | None,
     typer.Option(
@@ -176,15 +214,17 @@ def approve(
     decision_id: DecisionId,
     arguments: Arguments = None,
     message: Message = None,
+    digest: Digest = None,
     url: Url = None,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Approve a request: the action may run, once."""
+    """Approve a request: the action may run, once. Where a policy asks for more approvals, it waits for them."""
     edited = _arguments(arguments)
     with connected(url, token) as client:
-        decision = client.decide(decision_id, "approve", message=message, arguments=edited)
-    _told(decision, decision_id, as_json=as_json)
+        decision = client.decide(decision_id, "approve", message=message, arguments=edited, action_digest=digest)
+        half = client.review(decision_id) if decision.status is Status.PENDING_REVIEW else None
+    _told(decision, decision_id, as_json=as_json, review=half)
 
 
 def reject(
