@@ -38,7 +38,7 @@ class Audited:
 
     Attributes:
         records: How many records were checked.
-        tasks: How many chains.
+        chains: How many chains: that of each task, and the gate's own.
         checkpoints: How many signed checkpoints.
         public_key: The key that signed, in hex: compare it with the one that the gate's operator gave you.
         exported_at: When the gate made the export.
@@ -49,7 +49,7 @@ class Audited:
     """
 
     records: int = 0
-    tasks: int = 0
+    chains: int = 0
     checkpoints: int = 0
     public_key: str | None = None
     exported_at: str | None = None
@@ -232,7 +232,7 @@ def _result(check: _Check, broken: str | None, task: str | None = None, seq: int
     header = check.header
     return Audited(
         records=check.records,
-        tasks=len(check.chains),
+        chains=len(check.chains),
         checkpoints=check.checkpoints,
         public_key=header.get("public_key"),
         exported_at=header.get("exported_at"),
@@ -275,7 +275,7 @@ def describe(found: Audited, *, pinned: bool) -> str:
         where += [f"task {found.task_id}"] if found.task_id is not None else []
         where += [f"record {found.seq}"] if found.seq is not None else []
         return f"The export does not hold ({', '.join(where)}): {found.broken}."
-    counted = f"{found.records} records of {found.tasks} tasks, {found.checkpoints} signed checkpoints"
+    counted = f"{found.records} records in {found.chains} chains, {found.checkpoints} signed checkpoints"
     whose = "your key" if pinned else f"key {found.public_key}: compare it with the gate's (`stacksona audit key`)"
     return f"The export of {found.exported_at} holds: {counted}, signed with {whose}."
 

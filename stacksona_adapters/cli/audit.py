@@ -11,7 +11,7 @@ import typer
 
 from stacksona_adapters.cli.database import opened
 from stacksona_adapters.cli.options import AsJson, Db
-from stacksona_adapters.cli.output import Failed, counted, say, say_json
+from stacksona_adapters.cli.output import Failed, counted, say, say_json, show_table, table
 
 app = typer.Typer(no_args_is_help=True, help="The audit chain: a record of every event and decision.")
 
@@ -38,7 +38,7 @@ def verify(file: FileArgument = None, key: Key = None, db: Db = None, as_json: A
         where = ", ".join(f"{name} {found[name]}" for name in _WHERE if found.get(name) is not None)
         raise Failed(f"The audit chain is broken ({where}): {found['broken']}.")
     if not as_json:
-        say(f"The audit chain holds: {counted(found['records'], 'record')} of {counted(found['tasks'], 'task')}.")
+        say(f"The audit chain holds: {counted(found['records'], 'record')} in {counted(found['chains'], 'chain')}.")
         if file is not None and key is None and found.get("public_key"):
             say(
                 f"It is signed with the key {found['public_key']}.",
@@ -52,7 +52,7 @@ _WHERE = ("agent", "line", "task_id", "seq")
 def _of_database(db: str | None) -> dict[str, Any]:
     with opened(db) as service:
         result = service.verify_audit()
-    names = ("tasks", "records", "broken", "agent", "task_id", "seq")
+    names = ("chains", "records", "broken", "agent", "task_id", "seq")
     return {"ok": result.ok, **{name: getattr(result, name) for name in names}}
 
 
@@ -82,7 +82,7 @@ def _thread(file: Path) -> dict[str, Any] | None:
         raise Failed(f"{file} is no export: it has no records.")
     seq, why = verify_records(listed)
     task = listed[0].get("task") if isinstance(listed[0], dict) else None
-    return {"ok": why is None, "tasks": 1, "records": len(listed), "broken": why, "task_id": task, "seq": seq}
+    return {"ok": why is None, "chains": 1, "records": len(listed), "broken": why, "task_id": task, "seq": seq}
 
 
 @app.command()
@@ -108,6 +108,24 @@ def export(out: Out, agent: Agent = None, task: Task = None, db: Db = None, as_j
     else:
         say(f"Wrote {counted(lines, 'line')} to {out}, signed with the key {key}.")
         say(f"Verify it anywhere: python -m stacksona_adapters.audit {out} --key {key}")
+
+
+@app.command("log")
+def show_log(
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many entries.")] = 50,
+    db: Db = None,
+    as_json: AsJson = False,
+) -> None:
+    """List who gave whom keys, roles and rules, and who signed in: the gate's own chain, newest first."""
+    with opened(db) as service:
+        entries = service.list_journal(limit)
+    if as_json:
+        say_json({"entries": entries})
+    elif not entries:
+        say("Nothing yet.")
+    else:
+        rows = [(each.seq, each.moment, each.by, each.kind, json.dumps(each.said)) for each in entries]
+        show_table(table(("Number*", "When*", "Who", "What*", "Details"), rows))
 
 
 @app.command("key")

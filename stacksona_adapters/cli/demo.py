@@ -180,5 +180,5 @@ def _row(running: Session, result: RowResult, spare: int) -> tuple[object, ...]:
 
 def _trail(verified: Verified) -> str:
     if verified.ok:
-        return f"The audit chain holds: {counted(verified.records, 'record')} of {counted(verified.tasks, 'task')}."
+        return f"The audit chain holds: {counted(verified.records, 'record')} in {counted(verified.chains, 'chain')}."
     return f"The audit chain is BROKEN at record {verified.seq} of task {verified.task_id}: {verified.broken}."

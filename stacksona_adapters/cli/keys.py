@@ -105,12 +105,13 @@ LinkUrl = Annotated[
 def add_reviewer(name: Name, role: RoleOption = None, db: Db = None, as_json: AsJson = False) -> None:
     """Make a token for a reviewer, new or known. The token is shown this once."""
     from stacksona_adapters.server.service import accounts
+    from stacksona_adapters.server.service.journal import OPERATOR
 
     with opened(db, create=True) as service:
         made = service.add_reviewer(name)
         if role is not None:
             given = accounts.Role(role.value)
-            service.write(lambda write: accounts.give_role(write, name, given))
+            service.write(lambda write: accounts.give_role(write, name, given, by=OPERATOR))
     if as_json:
         say_json({"reviewer": made.reviewer, "token": made.token})
         return

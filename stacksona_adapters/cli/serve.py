@@ -129,11 +129,12 @@ def _first_keys(write: Write) -> tuple[str, str]:
     """An agent's key and a reviewer's token for a database that has none; empty for any other."""
     from stacksona_adapters.local import REVIEWER
     from stacksona_adapters.server.service import keys
+    from stacksona_adapters.server.service.journal import OPERATOR
 
     if keys.list_agents(write) or keys.list_reviewers(write):
         return "", ""
-    made = keys.add_agent(write, _FIRST_AGENT, signed_approval=None, webhook=None)
-    return made.key, keys.add_reviewer(write, REVIEWER).token
+    made = keys.add_agent(write, _FIRST_AGENT, signed_approval=None, webhook=None, by=OPERATOR)
+    return made.key, keys.add_reviewer(write, REVIEWER, by=OPERATOR).token
 
 
 @contextmanager

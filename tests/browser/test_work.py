@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -155,6 +156,7 @@ def test_one_key_decides_nothing(gate: RunningGate, ann: Callable[..., AbstractC
         for key in "aesrcnaxjk1":
             page.keyboard.press(key)
             page.keyboard.press("Escape")
+        expect(page).to_have_url(re.compile(r"folder=new"))  # where the last key leads: no race with it
         page.goto(f"{gate.url}/inbox/requests/{decision['decision_id']}")
         page.keyboard.press("n")
         page.keyboard.type("a r s")

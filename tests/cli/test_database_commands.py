@@ -204,6 +204,9 @@ def test_the_trail_is_exported_and_verified(cli: Cli, stacksona_gate: RunningGat
     assert f"python -m stacksona_adapters.audit {out} --key {key}" in made.out
     assert "is there already" in cli("audit", "export", "--out", out, "--db", db).err
     assert cli("audit", "verify", out, "--key", key).code == 0
+    kinds = [entry["kind"] for entry in cli("audit", "log", "--db", db, "--json").json["entries"]]
+    assert kinds[-1] == "agent.key_added"
+    assert "operator" in cli("audit", "log", "--db", db).out
     assert key in cli("audit", "verify", out).out
     assert "another key" in cli("audit", "verify", out, "--key", "00" * 32).err
     out.write_bytes(out.read_bytes().replace(b"agent", b"agant", 1))

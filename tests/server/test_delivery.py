@@ -124,7 +124,7 @@ def test_days_of_failure_end_in_a_dead_letter_that_can_be_sent_again(world: Worl
     dead = hooked.only()
     receiver.statuses = [204]
 
-    world.service.write(lambda write: deliveries.resend(write, dead.delivery_id))
+    world.service.write(lambda write: deliveries.resend(write, dead.delivery_id, by="ann"))
     receiver.wait()
 
     assert hooked.until("delivered", 1).last_error is None
@@ -186,9 +186,9 @@ def test_resending_what_is_under_way_or_unknown(world: World, receiver: Receiver
     hooked.decided()
     pending = hooked.until("pending", 1)
     with pytest.raises(Conflict):
-        world.service.write(lambda write: deliveries.resend(write, pending.delivery_id))
+        world.service.write(lambda write: deliveries.resend(write, pending.delivery_id, by="ann"))
     with pytest.raises(NotFound):
-        world.service.write(lambda write: deliveries.resend(write, "msg_none"))
+        world.service.write(lambda write: deliveries.resend(write, "msg_none", by="ann"))
 
 
 REFUSED = """127.0.0.1 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 198.18.0.1 0.0.0.0 0.1.2.3 224.0.0.1

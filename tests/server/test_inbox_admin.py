@@ -248,9 +248,10 @@ def test_audit_is_verified(world: World) -> None:
     eve, decision = Inbox(world, "eve", Role.AUDITOR).sign_in(), ask(world.agent())
     form = eve.form("/inbox/audit", "/verify")
 
-    assert "Every chain holds: 2 records of 1 task." in text_of(eve.send(form).text)
+    assert "Every chain holds:" in text_of(eve.send(form).text)
     with world.service.backend.writer.begin() as connection:
-        connection.execute(update(records).where(records.c.seq == 2).values(kind="decision.approved"))
+        mine = (records.c.task_id == decision["task_id"], records.c.seq == 2)
+        connection.execute(update(records).where(*mine).values(kind="decision.approved"))
     said = text_of(eve.send(form).text)
 
     assert "The trail is broken at record 2" in said

@@ -355,7 +355,7 @@ def test_session_serves_the_reviewers_api(world: World) -> None:
 def test_auditor_does_not_decide_by_the_api(world: World) -> None:
     """An auditor's token reads and exports, and decides nothing."""
     decision, token = ask(world.agent()), world.service.add_reviewer("eve").token
-    world.service.write(lambda write: accounts.give_role(write, "eve", Role.AUDITOR))
+    world.service.write(lambda write: accounts.give_role(write, "eve", Role.AUDITOR, by="ann"))
     eve, path = world.client(token), f"/v1/reviews/{decision['id']}"
 
     assert eve.get(path).status_code == 200

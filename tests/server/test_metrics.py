@@ -37,7 +37,7 @@ def test_the_gate_in_figures(world: World) -> None:
     assert found["stacksona_oldest_pending_seconds",] >= 90
     assert 30 <= found["stacksona_review_wait_seconds", "0.5"] <= 91
     assert found["stacksona_review_wait_seconds", "0.95"] >= 90
-    assert found["stacksona_chains",] == 3
+    assert found["stacksona_chains",] == 4  # three tasks and the gate's own
     assert found["stacksona_checkpoint",] == 1
     assert found["stacksona_http_requests_total", "POST", "/v1/gate/decision", "202"] == 3
     assert found["stacksona_webhooks", "dead"] == 0

@@ -33,7 +33,7 @@ def people(world: World, *names: str, **roles: Role) -> list[httpx.Client]:
     """Reviewers who are there, and clients with their tokens."""
     clients = [world.reviewer(name) for name in (*names, *roles)]
     for name, role in roles.items():
-        world.service.write(lambda w, name=name, role=role: accounts.give_role(w, name, role))
+        world.service.write(lambda w, name=name, role=role: accounts.give_role(w, name, role, by="root"))
     return clients
 
 
@@ -127,7 +127,7 @@ def test_roles_decide(world: World) -> None:
     decision = ask(world.agent())
 
     assert "root may." in assert_problem(try_to(ann, decision), 403)["detail"]
-    world.service.write(lambda w: accounts.give_role(w, "ann", Role.ADMIN))
+    world.service.write(lambda w: accounts.give_role(w, "ann", Role.ADMIN, by="root"))
     assert decide(ann, decision)["status"] == "approved"
     assert root.get("/v1/reviews").status_code == 200
 
@@ -515,7 +515,7 @@ def test_who_approved_must_still_be_permitted(world: World, lost: str) -> None:
     if lost == "token":
         world.service.revoke_reviewer("ann")
     elif lost == "role":
-        world.service.write(lambda w: accounts.give_role(w, "ann", Role.AUDITOR))
+        world.service.write(lambda w: accounts.give_role(w, "ann", Role.AUDITOR, by="root"))
     else:
         world.service.add_agent("refund-bot", owner="ann")
 

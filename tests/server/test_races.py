@@ -109,7 +109,7 @@ def test_chain_of_one_task(world: World) -> None:
     assert {answer.status_code for several in answers for answer in several} == {201}
     found = world.service.verify_audit()
     assert found.ok
-    assert found.records == 81
+    assert found.records == 82  # the task, 80 events, and in the gate's own chain the key
 
 
 def test_bad_neighbours(world: World) -> None:
@@ -120,4 +120,4 @@ def test_bad_neighbours(world: World) -> None:
     answers = at_once(20, lambda n: agent.post("/v1/gate/decision", json=refund(task if n % 2 else "missing", n)))
 
     assert Counter(answer.status_code for answer in answers) == {202: 10, 404: 10}
-    assert world.service.verify_audit().records == 11
+    assert world.service.verify_audit().records == 12  # the task, 10 requests, and the key

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import StreamingResponse
 
 from stacksona_adapters.server.inbox.web import HEADERS, Site, Visit, action, page, redirect
-from stacksona_adapters.server.service import accounts, keys, sessions
+from stacksona_adapters.server.service import accounts, journal, keys, sessions
 from stacksona_adapters.server.service.accounts import Role
 from stacksona_adapters.server.service.errors import Refusal, invalid
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from stacksona_adapters.server.service.context import Read, Write
+
+_ENTRIES = 50
 
 
 def oversees(role: Role) -> bool:
@@ -64,7 +66,9 @@ async def _add_agent(visit: Visit) -> Response:
     name, signed = visit.field("name").strip(), visit.field("signed_approval") == "yes"
     webhook = visit.field("webhook").strip() or None
     try:
-        made = await visit.write(lambda w: keys.add_agent(w, name, signed_approval=signed or None, webhook=webhook))
+        made = await visit.write(
+            lambda w: keys.add_agent(w, name, signed_approval=signed or None, webhook=webhook, by=visit.reviewer)
+        )
     except Refusal as error:
         return await _agents_page(visit, 422, wrong=error.detail)
     return await _agents_page(visit, made=made, secret=made.webhook_secret if webhook else None)
@@ -73,7 +77,7 @@ async def _add_agent(visit: Visit) -> Response:
 async def _revoke_agent(visit: Visit) -> Response:
     which = visit.field("which")
     try:
-        await visit.write(lambda write: keys.revoke_agent(write, which))
+        await visit.write(lambda write: keys.revoke_agent(write, which, by=visit.reviewer))
     except Refusal as error:
         return await _agents_page(visit, 409, wrong=error.detail)
     return redirect("/inbox/agents")
@@ -106,9 +110,9 @@ async def _add_reviewer(visit: Visit) -> Response:
     name, role = visit.field("name").strip(), _role(visit)
 
     def act(write: Write) -> tuple[keys.NewReviewer, str]:
-        made = keys.add_reviewer(write, name)
-        accounts.give_role(write, name, role, keep=True)
-        return made, sessions.new_link(write, name)
+        made = keys.add_reviewer(write, name, by=visit.reviewer)
+        accounts.give_role(write, name, role, by=visit.reviewer, keep=True)
+        return made, sessions.new_link(write, name, by=visit.reviewer)
 
     try:
         made, secret = await visit.write(act)
@@ -119,14 +123,14 @@ async def _add_reviewer(visit: Visit) -> Response:
 
 async def _link(visit: Visit) -> Response:
     name = visit.field("name")
-    secret = await visit.write(lambda write: sessions.new_link(write, name))
+    secret = await visit.write(lambda write: sessions.new_link(write, name, by=visit.reviewer))
     return await _reviewers_page(visit, link=_sign_in_link(visit, secret), whose=name)
 
 
 async def _give_role(visit: Visit) -> Response:
     name, role = visit.field("name"), _role(visit)
     try:
-        await visit.write(lambda write: accounts.give_role(write, name, role))
+        await visit.write(lambda write: accounts.give_role(write, name, role, by=visit.reviewer))
     except Refusal as error:
         return await _reviewers_page(visit, 409, wrong=error.detail)
     return redirect("/inbox/reviewers" if name != visit.reviewer or role.oversees else "/inbox")
@@ -137,7 +141,7 @@ async def _revoke_reviewer(visit: Visit) -> Response:
 
     def act(write: Write) -> None:
         accounts.check_not_last_admin(write, which)
-        keys.revoke_reviewer(write, which)
+        keys.revoke_reviewer(write, which, by=visit.reviewer)
 
     try:
         await visit.write(act)
@@ -147,16 +151,21 @@ async def _revoke_reviewer(visit: Visit) -> Response:
 
 
 async def _audit(visit: Visit) -> Response:
-    return _audit_page(visit, None)
+    return await _audit_page(visit, None)
 
 
-def _audit_page(visit: Visit, verified: Any) -> Response:
+async def _audit_page(visit: Visit, verified: Any) -> Response:
     key = visit.served.gate.audit_key
-    return visit.render("audit.html", section="audit", verified=verified, public_key=key)
+    text = visit.request.query_params.get("before", "")
+    before = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+    entries = await visit.read(lambda read: journal.listed(read, before=before, limit=_ENTRIES + 1))
+    older = entries[_ENTRIES - 1].seq if len(entries) > _ENTRIES else None
+    values = {"entries": entries[:_ENTRIES], "older": older, "newest": before is None}
+    return visit.render("audit.html", section="audit", verified=verified, public_key=key, **values)
 
 
 async def _verify(visit: Visit) -> Response:
-    return _audit_page(visit, await asyncio.to_thread(visit.served.gate.verify_audit))
+    return await _audit_page(visit, await asyncio.to_thread(visit.served.gate.verify_audit))
 
 
 async def _export(visit: Visit) -> Response:

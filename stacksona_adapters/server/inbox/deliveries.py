@@ -41,5 +41,5 @@ async def _log(visit: Visit) -> Response:
 
 async def _resend(visit: Visit) -> Response:
     which = visit.field("which")
-    await visit.write(lambda write: deliveries.resend(write, which))
+    await visit.write(lambda write: deliveries.resend(write, which, by=visit.reviewer))
     return redirect("/inbox/deliveries")

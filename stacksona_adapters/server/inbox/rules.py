@@ -57,7 +57,7 @@ async def _add(visit: Visit) -> Response:
     fields["value"] = _value(entered["type"], entered["value"])
     fields["value2"] = _value(entered["type"], entered["value2"]) if entered["value2"] else None
     try:
-        await visit.write(lambda write: rules.add(write, fields))
+        await visit.write(lambda write: rules.add(write, fields, by=visit.reviewer))
     except Refusal as error:
         return await _page(visit, 422, wrong=error.detail, entered=entered)
     return redirect("/inbox/rules")
@@ -65,7 +65,7 @@ async def _add(visit: Visit) -> Response:
 
 async def _remove(visit: Visit) -> Response:
     which = visit.field("which")
-    await visit.write(lambda write: rules.remove(write, which))
+    await visit.write(lambda write: rules.remove(write, which, by=visit.reviewer))
     return redirect("/inbox/rules")
 
 

@@ -116,7 +116,7 @@ async def _by_password(site: Site, gate: Served, name: str, password: str, addre
         if accounts.password_hash_of(write, name) != kept:  # changed while it was checked
             raise NotAuthenticated(_WRONG)
         sessions.succeeded(write, counted)
-        return sessions.new_session(write, name)
+        return sessions.new_session(write, name, how="password")
 
     return await gate.write(act)
 

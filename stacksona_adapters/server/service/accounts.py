@@ -9,6 +9,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 from sqlalchemy import exists, insert, select, update
 
+from stacksona_adapters.server.service import journal
 from stacksona_adapters.server.service.errors import Conflict, NotFound, NotPermitted, invalid
 from stacksona_adapters.server.store.account_tables import accounts
 from stacksona_adapters.server.store.tables import reviewer_tokens, reviewers
@@ -111,17 +112,19 @@ def password_hash_of(read: Read, reviewer: str) -> str | None:
 
 
 def set_password_hash(write: Write, reviewer: str, password_hash: str | None) -> None:
-    """Keep a password's hash, or none."""
+    """Keep the hash of the password that a reviewer chose, or none."""
     _set(write, reviewer, {"password_hash": password_hash, "password_at": write.now})
+    journal.record(write, reviewer, "reviewer.password_set", {"reviewer": reviewer})
 
 
-def give_role(write: Write, reviewer: str, role: Role, *, keep: bool = False) -> None:
+def give_role(write: Write, reviewer: str, role: Role, *, by: str, keep: bool = False) -> None:
     """Give a reviewer a role.
 
     Args:
         write: The transaction.
         reviewer: Whose role.
         role: Which.
+        by: Who gives it.
         keep: Whether a role that was given before stays.
 
     Raises:
@@ -134,6 +137,8 @@ def give_role(write: Write, reviewer: str, role: Role, *, keep: bool = False) ->
     if had == Role.ADMIN.value and role is not Role.ADMIN and admins(write) == [reviewer]:
         raise Conflict("This is the only admin; make somebody else one first.")
     _set(write, reviewer, {"role": role.value})
+    if had != role.value:
+        journal.record(write, by, "reviewer.role_given", {"reviewer": reviewer, "role": role.value, "before": had})
 
 
 def check_not_last_admin(read: Read, which: str) -> None:

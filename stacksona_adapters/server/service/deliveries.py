@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert, select, update
 
+from stacksona_adapters.server.service import journal
 from stacksona_adapters.server.service.errors import Conflict, NotFound
 from stacksona_adapters.server.store.delivery_tables import delivery_attempts
 from stacksona_adapters.server.store.tables import agents, deliveries
@@ -107,7 +108,7 @@ def attempted(
     write.connection.execute(update(deliveries).where(deliveries.c.number == row.number).values(**values))
 
 
-def resend(write: Write, delivery_id: str) -> None:
+def resend(write: Write, delivery_id: str, *, by: str) -> None:
     """Send a delivery again from its first attempt; the receiver knows it by its `webhook-id`.
 
     Raises:
@@ -119,6 +120,7 @@ def resend(write: Write, delivery_id: str) -> None:
         raise Conflict("It is still being delivered.", state=row.state)
     values = {"state": "pending", "attempts": 0, "next_attempt_at": write.now}
     write.connection.execute(update(deliveries).where(deliveries.c.number == row.number).values(**values))
+    journal.record(write, by, "delivery.resent", {"delivery": delivery_id, "decision_id": row.decision_id})
 
 
 def listed(read: Read, *, state: str | None = None, before: int | None = None, limit: int = 50) -> list[DeliveryInfo]:

@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import OperationalError
 
 from stacksona_adapters.errors import ConfigurationError
-from stacksona_adapters.server.service import audit, checkpoints, decisions, keys, records, retention, rules
+from stacksona_adapters.server.service import audit, checkpoints, decisions, journal, keys, records, retention, rules
 from stacksona_adapters.server.service.checkpoints import AuditSigner
 from stacksona_adapters.server.service.context import Facts, Read, Write
 from stacksona_adapters.server.service.tokens import TokenSigner
@@ -117,7 +117,9 @@ class GateService:
     ) -> keys.NewAgent:
         """A new key for an agent; what is `None` stays as it is (see `keys.add_agent`)."""
         return self.write(
-            lambda w: keys.add_agent(w, name, signed_approval=signed_approval, webhook=webhook, owner=owner)
+            lambda w: keys.add_agent(
+                w, name, signed_approval=signed_approval, webhook=webhook, owner=owner, by=journal.OPERATOR
+            )
         )
 
     def list_agents(self) -> list[keys.AgentInfo]:
@@ -126,11 +128,11 @@ class GateService:
 
     def revoke_agent(self, which: str) -> int:
         """Revoke a key by its id or all keys of an agent by name (see `keys.revoke_agent`)."""
-        return self.write(lambda w: keys.revoke_agent(w, which))
+        return self.write(lambda w: keys.revoke_agent(w, which, by=journal.OPERATOR))
 
     def add_reviewer(self, name: str) -> keys.NewReviewer:
         """A new token for a reviewer."""
-        return self.write(lambda w: keys.add_reviewer(w, name))
+        return self.write(lambda w: keys.add_reviewer(w, name, by=journal.OPERATOR))
 
     def list_reviewers(self) -> list[keys.ReviewerInfo]:
         """Every reviewer and their tokens."""
@@ -138,7 +140,7 @@ class GateService:
 
     def revoke_reviewer(self, which: str) -> int:
         """Revoke a token by its id or all tokens of a reviewer by name."""
-        return self.write(lambda w: keys.revoke_reviewer(w, which))
+        return self.write(lambda w: keys.revoke_reviewer(w, which, by=journal.OPERATOR))
 
     def add_rule(self, **fields: Any) -> rules.Rule:
         """Add a rule; the fields are those of `rules.NewRule`.
@@ -146,7 +148,7 @@ class GateService:
         Raises:
             Invalid: If it cannot be used.
         """
-        return self.write(lambda w: rules.add(w, fields))
+        return self.write(lambda w: rules.add(w, fields, by=journal.OPERATOR))
 
     def list_rules(self) -> list[rules.Rule]:
         """Every rule."""
@@ -158,11 +160,11 @@ class GateService:
         Raises:
             NotFound: If there is none with that id.
         """
-        self.write(lambda w: rules.remove(w, rule_id))
+        self.write(lambda w: rules.remove(w, rule_id, by=journal.OPERATOR))
 
     def load_rules(self, listed: Sequence[Mapping[str, Any]], *, replace: bool = False) -> list[rules.Rule]:
         """Add several rules, all or none (see `rules.load`; `rules_file.read` reads them from TOML)."""
-        return self.write(lambda w: rules.load(w, listed, replace=replace))
+        return self.write(lambda w: rules.load(w, listed, replace=replace, by=journal.OPERATOR))
 
     def verify_audit(self) -> records.Verified:
         """Check every chain of records, and the signed checkpoints over them."""
@@ -173,6 +175,10 @@ class GateService:
     def audit_key(self) -> str:
         """The public key that checkpoints and exports are signed with, in hex; auditors keep it."""
         return self._facts.auditor.public_key
+
+    def list_journal(self, limit: int) -> list[journal.Entry]:
+        """The newest actions of administration first (see `journal`)."""
+        return self.read(lambda r: journal.listed(r, limit=limit))
 
     def checkpoint(self) -> int:
         """Sign the heads of the chains that have grown; returns how many checkpoints were made."""

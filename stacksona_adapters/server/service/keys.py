@@ -6,9 +6,11 @@ import base64
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import bindparam, exists, insert, or_, select, update
 
+from stacksona_adapters.server.service import journal
 from stacksona_adapters.server.service.errors import Conflict, NotFound, invalid
 from stacksona_adapters.server.service.tokens import hashed, new_id, new_key
 from stacksona_adapters.server.store.tables import agent_keys, agents, reviewer_tokens, reviewers
@@ -112,7 +114,7 @@ def _check_name(name: str) -> str:
 
 
 def add_agent(
-    write: Write, name: str, *, signed_approval: bool | None, webhook: str | None, owner: str | None = None
+    write: Write, name: str, *, signed_approval: bool | None, webhook: str | None, by: str, owner: str | None = None
 ) -> NewAgent:
     """A key for an agent, which is made if it is new; an agent may have several keys.
 
@@ -121,6 +123,7 @@ def add_agent(
         name: The agent.
         signed_approval: Whether its approvals come with a token; `None` leaves it as it is.
         webhook: Where its decisions are sent to; `None` leaves it as it is.
+        by: Who makes it.
         owner: The reviewer whose key it is, who then never decides on this agent's requests.
 
     Raises:
@@ -145,10 +148,17 @@ def add_agent(
     key, key_id = new_key("sg"), new_id("key")
     values = {"id": key_id, "agent": name, "key_hash": hashed(key), "created_at": write.now, "owner": owner}
     write.connection.execute(insert(agent_keys), values)
+    # Of a webhook only the host: its path may be as good as a password.
+    said = {"agent": name, "key": key_id, "owner": owner, "signed_approval": signed_approval}
+    journal.record(write, by, "agent.key_added", {**said, "webhook_host": _host(webhook)})
     return NewAgent(name, key, key_id, secret)
 
 
-def add_reviewer(write: Write, name: str) -> NewReviewer:
+def _host(url: str | None) -> str | None:
+    return None if url is None else urlsplit(url).hostname
+
+
+def add_reviewer(write: Write, name: str, *, by: str) -> NewReviewer:
     """A token for a reviewer, who is added if new."""
     _check_name(name)
     if write.connection.execute(select(reviewers).where(reviewers.c.name == name)).one_or_none() is None:
@@ -156,6 +166,7 @@ def add_reviewer(write: Write, name: str) -> NewReviewer:
     token, token_id = new_key("sr"), new_id("token")
     values = {"id": token_id, "reviewer": name, "token_hash": hashed(token), "created_at": write.now}
     write.connection.execute(insert(reviewer_tokens), values)
+    journal.record(write, by, "reviewer.token_added", {"reviewer": name, "token": token_id})
     return NewReviewer(name, token, token_id)
 
 
@@ -164,7 +175,7 @@ def list_agents(read: Read) -> list[AgentInfo]:
     found: dict[str, list[KeyInfo]] = {}
     for row in read.connection.execute(select(agent_keys).order_by(agent_keys.c.created_at)):
         found.setdefault(row.agent, []).append(KeyInfo(row.id, row.created_at, row.revoked_at, row.owner))
-    rows = read.connection.execute(select(agents).order_by(agents.c.name))
+    rows = read.connection.execute(select(agents).where(agents.c.name != journal.NOBODY).order_by(agents.c.name))
     return [
         AgentInfo(row.name, row.signed_approval, row.webhook_url, row.created_at, found.get(row.name, []))
         for row in rows
@@ -180,7 +191,7 @@ def list_reviewers(read: Read) -> list[ReviewerInfo]:
     return [ReviewerInfo(row.name, row.created_at, found.get(row.name, [])) for row in rows]
 
 
-def revoke_agent(write: Write, which: str) -> int:
+def revoke_agent(write: Write, which: str, *, by: str) -> int:
     """Revoke one key by its id, or every key of an agent by its name.
 
     Returns:
@@ -190,21 +201,25 @@ def revoke_agent(write: Write, which: str) -> int:
         NotFound: If there is no such key or agent.
         Conflict: If they were revoked before.
     """
-    return _revoke(write, agent_keys, agent_keys.c.agent, which)
+    done = _revoke(write, agent_keys, agent_keys.c.agent, which)
+    journal.record(write, by, "agent.key_revoked", {"which": which, "keys": done})
+    return len(done)
 
 
-def revoke_reviewer(write: Write, which: str) -> int:
+def revoke_reviewer(write: Write, which: str, *, by: str) -> int:
     """Revoke one token by its id, or every token of a reviewer by name; as `revoke_agent`."""
-    return _revoke(write, reviewer_tokens, reviewer_tokens.c.reviewer, which)
+    done = _revoke(write, reviewer_tokens, reviewer_tokens.c.reviewer, which)
+    journal.record(write, by, "reviewer.token_revoked", {"which": which, "tokens": done})
+    return len(done)
 
 
-def _revoke(write: Write, table: Any, owner: Any, which: str) -> int:
+def _revoke(write: Write, table: Any, owner: Any, which: str) -> list[str]:
     mine = or_(table.c.id == which, owner == which)
-    if write.connection.execute(select(table.c.id).where(mine).limit(1)).one_or_none() is None:
+    found = write.connection.execute(select(table.c.id, table.c.revoked_at).where(mine).order_by(table.c.id)).all()
+    if not found:
         raise NotFound(f"There is no key and no name {which!r}.")
-    done = write.connection.execute(
-        update(table).where(mine, table.c.revoked_at.is_(None)).values(revoked_at=write.now)
-    ).rowcount
-    if not done:
+    valid = [row.id for row in found if row.revoked_at is None]
+    if not valid:
         raise Conflict(f"{which!r} was revoked before.")
-    return done
+    write.connection.execute(update(table).where(table.c.id.in_(valid)).values(revoked_at=write.now))
+    return valid

@@ -99,7 +99,7 @@ class Verified:
     """What the check of all chains found.
 
     Attributes:
-        tasks: How many chains were checked.
+        chains: How many chains were checked: that of each task, and the gate's own.
         records: How many records.
         broken: What is wrong with the first broken record; `None` where every chain holds.
         agent: Whose task the broken record belongs to.
@@ -107,7 +107,7 @@ class Verified:
         seq: The record's number in the task's chain.
     """
 
-    tasks: int
+    chains: int
     records: int
     broken: str | None = None
     agent: str | None = None
@@ -175,4 +175,4 @@ def _check_orphans(connection: Connection, result: Verified) -> Verified:
     if row is None:
         return result
     why = "the record belongs to a task that is missing"
-    return Verified(result.tasks, result.records, why, row.agent, row.task_id, row.seq)
+    return Verified(result.chains, result.records, why, row.agent, row.task_id, row.seq)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, delete, or_, select
 
 from stacksona_adapters.protocol.decisions import Outcome, Status
+from stacksona_adapters.server.service import journal
 from stacksona_adapters.server.service.checkpoints import Head, checkpoint
 from stacksona_adapters.server.service.records import rfc3339
 from stacksona_adapters.server.store.delivery_tables import delivery_attempts
@@ -43,7 +44,7 @@ def prunable(read: Read, before: datetime, limit: int = TASKS_AT_ONCE) -> list[H
     query = (
         select(tasks.c.agent, tasks.c.task_id, tasks.c.head_seq, tasks.c.head_hash)
         .join(records, last)
-        .where(records.c.at < rfc3339(before), ~open_one.exists())
+        .where(records.c.at < rfc3339(before), ~open_one.exists(), tasks.c.agent != journal.NOBODY)
         .order_by(tasks.c.agent, tasks.c.task_id)
         .limit(limit)
     )

@@ -14,6 +14,7 @@ from sqlalchemy import delete, insert, select
 
 from stacksona_adapters.protocol.chain import canonical_value
 from stacksona_adapters.protocol.requests import REDACTED
+from stacksona_adapters.server.service import journal
 from stacksona_adapters.server.service.errors import Invalid, NotFound, invalid
 from stacksona_adapters.server.service.records import canonical
 from stacksona_adapters.server.service.tokens import new_id
@@ -250,7 +251,7 @@ def _check_value(rule: NewRule) -> None:
         raise invalid("/value2", f"has no meaning for {rule.type}")
 
 
-def add(write: Write, fields: Mapping[str, Any]) -> Rule:
+def add(write: Write, fields: Mapping[str, Any], *, by: str) -> Rule:
     """Add a rule.
 
     Raises:
@@ -265,37 +266,43 @@ def add(write: Write, fields: Mapping[str, Any]) -> Rule:
     }
     write.connection.execute(insert(rules), kept)
     write.memory.pop(_MEMORY, None)
-    return Rule(**{name: row[name] for name in Rule.__annotations__ if name != "outcome"}, outcome=rule.outcome)
+    made = Rule(**{name: row[name] for name in Rule.__annotations__ if name != "outcome"}, outcome=rule.outcome)
+    journal.record(write, by, "rule.added", {"rule": made.as_dict()})
+    return made
 
 
-def load(write: Write, listed: Sequence[Mapping[str, Any]], *, replace: bool) -> list[Rule]:
+def load(write: Write, listed: Sequence[Mapping[str, Any]], *, replace: bool, by: str) -> list[Rule]:
     """Add several rules, all or none.
 
     Args:
         write: The transaction.
         listed: The fields of each rule.
         replace: Whether the rules that are there go first.
+        by: Who loads them.
 
     Raises:
         Invalid: If one cannot be used; the text says which.
     """
-    if replace:
-        write.connection.execute(delete(rules))
+    for rule in list_rules(write) if replace else []:
+        remove(write, rule.id, by=by)
     added = []
     for position, fields in enumerate(listed, 1):
         try:
-            added.append(add(write, fields))
+            added.append(add(write, fields, by=by))
         except Invalid as error:
             raise Invalid(f"Rule {position}: {error.detail}", error.errors) from error
     return added
 
 
-def remove(write: Write, rule_id: str) -> None:
+def remove(write: Write, rule_id: str, *, by: str) -> None:
     """Remove a rule.
 
     Raises:
         NotFound: If there is none with that id.
     """
-    if not write.connection.execute(delete(rules).where(rules.c.id == rule_id)).rowcount:
+    gone = next((rule for rule in list_rules(write) if rule.id == rule_id), None)
+    if gone is None:
         raise NotFound(f"There is no rule {rule_id!r}.")
+    write.connection.execute(delete(rules).where(rules.c.id == rule_id))
+    journal.record(write, by, "rule.removed", {"rule": gone.as_dict()})
     write.memory.pop(_MEMORY, None)

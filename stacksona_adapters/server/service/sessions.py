@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, insert, or_, select, update
 
-from stacksona_adapters.server.service import accounts
+from stacksona_adapters.server.service import accounts, journal
 from stacksona_adapters.server.service.accounts import Role
 from stacksona_adapters.server.service.errors import NotAuthenticated, NotFound, Refusal
 from stacksona_adapters.server.service.tokens import hashed, new_key
@@ -75,13 +75,13 @@ def sign_in_link(service: GateService, base_url: str, reviewer: str, *, role: Ro
 
     def make(write: Write) -> str:
         if role is not None:
-            accounts.give_role(write, reviewer, role, keep=True)
-        return new_link(write, reviewer)
+            accounts.give_role(write, reviewer, role, by=journal.OPERATOR, keep=True)
+        return new_link(write, reviewer, by=journal.OPERATOR)
 
     return f"{base_url.rstrip('/')}/inbox/sign-in#{service.write(make)}"
 
 
-def new_link(write: Write, reviewer: str) -> str:
+def new_link(write: Write, reviewer: str, *, by: str) -> str:
     """The secret of a new sign-in link; earlier ones that are over are forgotten."""
     if not accounts.active(write, reviewer):
         raise NotFound(f"There is no reviewer {reviewer!r:.200} with a token that is not revoked.")
@@ -89,6 +89,7 @@ def new_link(write: Write, reviewer: str) -> str:
     secret = new_key("sl")
     row = {"token_hash": hashed(secret), "reviewer": reviewer, "created_at": write.now}
     write.connection.execute(insert(sign_in_links), {**row, "expires_at": write.now + LINK_LIFETIME})
+    journal.record(write, by, "reviewer.link_made", {"reviewer": reviewer})
     return secret
 
 
@@ -103,7 +104,7 @@ def by_secret(write: Write, secret: str) -> str:
     """
     secret = secret.strip()
     if secret.startswith("sl_"):
-        return new_session(write, _use_link(write, secret))
+        return new_session(write, _use_link(write, secret), how="link")
     row = write.connection.execute(
         select(reviewer_tokens.c.id, reviewer_tokens.c.reviewer).where(
             reviewer_tokens.c.token_hash == hashed(secret), reviewer_tokens.c.revoked_at.is_(None)
@@ -111,7 +112,7 @@ def by_secret(write: Write, secret: str) -> str:
     ).one_or_none()
     if row is None:
         raise NotAuthenticated("The gate does not know this token, or it was revoked.")
-    return new_session(write, row.reviewer, token_id=row.id)
+    return new_session(write, row.reviewer, how="token", token_id=row.id)
 
 
 def _use_link(write: Write, secret: str) -> str:
@@ -126,12 +127,13 @@ def _use_link(write: Write, secret: str) -> str:
     return reviewer
 
 
-def new_session(write: Write, reviewer: str, *, token_id: str | None = None) -> str:
+def new_session(write: Write, reviewer: str, *, how: str, token_id: str | None = None) -> str:
     """Start a session; sessions that are over are forgotten.
 
     Args:
         write: The transaction.
         reviewer: Who signed in.
+        how: By what: `link`, `token` or `password`.
         token_id: The reviewer's token by which; the session ends when it is revoked.
 
     Returns:
@@ -142,6 +144,7 @@ def new_session(write: Write, reviewer: str, *, token_id: str | None = None) -> 
     row = {"token_hash": hashed(secret), "reviewer": reviewer, "reviewer_token": token_id, "created_at": write.now}
     row |= {"seen_at": write.now, "expires_at": write.now + LONGEST_SESSION}
     write.connection.execute(insert(sessions), row)
+    journal.record(write, reviewer, "session.started", {"how": how})
     return secret
 
 
