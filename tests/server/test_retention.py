@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from stacksona_adapters.audit import verify_file
@@ -38,6 +40,31 @@ def test_old_tasks_go_and_the_rest_verifies(world: World, tmp_path: Path) -> Non
     trail = tmp_path / "trail.jsonl"
     trail.write_bytes(b"".join(world.service.export_audit("ann")))
     assert verify_file(trail, world.service.audit_key).ok
+
+
+def test_a_run_that_still_waits_keeps_its_request(world: World) -> None:
+    """What a paused run asked for is found again by its key after a prune; the key of what went is free."""
+    agent, reviewer = world.agent(), world.reviewer()
+    asked = [("/v1/tasks", {"agent_id": "a", "framework_origin": "Other", "task_name": name}) for name in "xy"]
+    tasks = [_again(agent, name, path, body) for name, (path, body) in zip("xy", asked, strict=True)]
+    bodies = [{"agent_id": "a", "task_id": each["task_id"], "action": "pay", "arguments": {}} for each in tasks]
+    waiting, done = (_again(agent, name, "/v1/gate/decision", body) for name, body in zip("xy", bodies, strict=True))
+    other = _again(agent, "z", "/api/agent/tasks/t/requests", {"tool_name": "pay", "payload": {}})
+    decide(reviewer, done, "reject")
+    world.advance(days=100)
+
+    assert world.service.prune(world.clock.now() - timedelta(days=90), "ann") == 1
+
+    assert _again(agent, "x", *asked[0]) == tasks[0]
+    assert _again(agent, "x", "/v1/gate/decision", bodies[0])["decision_id"] == waiting["decision_id"]
+    assert _again(agent, "z", "/api/agent/tasks/t/requests", {"tool_name": "pay", "payload": {}}) == other
+    assert _again(agent, "y", *asked[1])["task_id"] != tasks[1]["task_id"]
+
+
+def _again(agent: httpx.Client, name: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = agent.post(path, json=body, headers={"Idempotency-Key": name})
+    assert answer.is_success, answer.text
+    return dict(answer.json())
 
 
 def test_a_copy_is_the_same_gate(world: World, empty_db: Callable[[], str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import insert, select
@@ -208,6 +209,9 @@ class GateService:
         gone = 0
         while some := self.write(lambda w: retention.prune(w, before, by)):
             gone += some
+        place: retention.Place | None = None
+        while place := self.write(partial(retention.forget_calls, before=before, after=place)):
+            pass
         return gone
 
     def expire_due(self) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, delete, or_, select
+from sqlalchemy import and_, delete, literal, or_, select, tuple_
 
 from stacksona_adapters.protocol.decisions import Outcome, Status
 from stacksona_adapters.server.service import journal
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from stacksona_adapters.server.service.context import Read, Write
 
+CALLS_AT_ONCE = 1000
 TASKS_AT_ONCE = 200
 """Tasks that one transaction removes, so that agents never wait long for it."""
 
@@ -65,10 +68,54 @@ def prune(write: Write, before: datetime, by: str) -> int:
     heads = prunable(write, before)
     for agent, task_id, _, _ in heads:
         _remove(write, agent, task_id)
-    write.connection.execute(delete(idempotency).where(idempotency.c.created_at < before))
     if heads:
         checkpoint(write, note={"prune": {"by": by, "before": rfc3339(before), "tasks": len(heads)}}, pruned=heads)
     return len(heads)
+
+
+@dataclass(frozen=True)
+class Place:
+    """How far `forget_calls` came."""
+
+    agent: str
+    call: str
+    key: str
+
+
+def forget_calls(write: Write, before: datetime, after: Place | None) -> Place | None:
+    """Forget the answers to some calls that are older than a moment.
+
+    What made a task or a decision that is still there keeps its key: a run that has paused for longer finds its
+    request by it, and would otherwise ask a second time.
+
+    Args:
+        write: The transaction.
+        before: The moment.
+        after: Where the call before came to.
+
+    Returns:
+        Where to go on; `None` at the end.
+    """
+    names = (idempotency.c.agent, idempotency.c.call, idempotency.c.key)
+    query = select(*names, idempotency.c.answer).where(idempotency.c.created_at < before)
+    if after is not None:
+        query = query.where(tuple_(*names) > tuple_(literal(after.agent), literal(after.call), literal(after.key)))
+    rows = write.connection.execute(query.order_by(*names).limit(CALLS_AT_ONCE)).all()
+    for row in rows:
+        if not _made_something(write, row.agent, json.loads(row.answer)):
+            mine = (idempotency.c.agent == row.agent, idempotency.c.call == row.call, idempotency.c.key == row.key)
+            write.connection.execute(delete(idempotency).where(*mine))
+    return Place(*rows[-1][:3]) if len(rows) == CALLS_AT_ONCE else None
+
+
+def _made_something(read: Read, agent: str, answer: dict[str, Any]) -> bool:
+    if "decision_id" in answer:
+        made = select(decisions.c.number).where(decisions.c.decision_id == answer["decision_id"])
+    elif "task_id" in answer:
+        made = select(tasks.c.task_id).where(tasks.c.agent == agent, tasks.c.task_id == answer["task_id"])
+    else:
+        return False
+    return read.connection.execute(made.limit(1)).one_or_none() is not None
 
 
 def _remove(write: Write, agent: str, task_id: str) -> None:
