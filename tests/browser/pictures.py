@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
+from stacksona_adapters.server.clock import ManualClock
 from stacksona_adapters.server.service.accounts import Role
 from stacksona_adapters.testing import running_gate
 from tests.browser.conftest import QUIET, link_for
-from tests.browser.scene import fill
+from tests.browser.scene import fill, week
 
 DESK = {"width": 1280, "height": 860}
 
@@ -53,6 +55,22 @@ def main(place: Path) -> None:
         phone = signed_in(color_scheme="light", viewport={"width": 390, "height": 780}, device_scale_factor=2)
         request(phone, gate.url, refund)
         phone.screenshot(path=place / "inbox-phone.png")
+        chromium.close()
+    figures(place, found)
+
+
+def figures(place: Path, browser: str | None) -> None:
+    """The charts of a week, on the Friday after it."""
+    clock = ManualClock(datetime(2026, 11, 14, tzinfo=timezone.utc))
+    with running_gate(clock=clock) as gate, sync_playwright() as playwright:
+        week(gate, clock)
+        chromium = playwright.chromium.launch(executable_path=browser, args=QUIET)
+        page = chromium.new_context(color_scheme="light", viewport={"width": 1280, "height": 1420}).new_page()
+        page.goto(link_for(gate, "ann"))
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("link", name="Figures").click()
+        page.get_by_role("heading", name="By tool").wait_for()
+        page.screenshot(path=place / "inbox-figures.png")
         chromium.close()
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import random
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from stacksona_adapters.server.clock import ManualClock
     from stacksona_adapters.testing import RunningGate
 
 MAIL = """Dear Ms Okafor,
@@ -150,3 +155,43 @@ def fill(gate: RunningGate) -> list[dict[str, Any]]:
     gate.service.add_rule(tool="issue_refund", parameter="amount", type="upper_limit", value=50, outcome="review")
     agent = Agent(gate)
     return [agent.ask(**each) for each in REQUESTS]
+
+
+def week(gate: RunningGate, clock: ManualClock) -> None:
+    """Let the clock run a week ahead, in which the shop's agents ask and people decide, less at the weekend."""
+    refunds = {"tool": "issue_refund", "parameter": "amount", "type": "lower_limit", "value": 80}
+    orders = {"tool": "place_order", "parameter": "total_cents", "type": "upper_limit", "value": 400_000}
+    gate.service.add_rule(**refunds, outcome="allow")
+    gate.service.add_rule(**orders, outcome="reject")
+    chance = random.Random(8821)
+    waiting: list[tuple[datetime, str]] = []
+    end = clock.now() + timedelta(days=6, hours=15)
+    with _client(gate, gate.reviewer_token("bob")) as reviewer, _client(gate, gate.agent_key("shop")) as agent:
+        while clock.now() < end:
+            slow = clock.now().weekday() >= 5 or not 7 <= clock.now().hour < 20
+            clock.advance(timedelta(minutes=chance.expovariate(1 / (150 if slow else 35))))
+            for due in sorted(each for each in waiting if each[0] <= clock.now()):
+                waiting.remove(due)
+                outcome = chance.choices(("approve", "reject", "revise"), (80, 12, 8))[0]
+                body = {"outcome": outcome, "message": None if outcome == "approve" else "See the note."}
+                reviewer.post(f"/v1/reviews/{due[1]}/decide", json=body).raise_for_status()
+            answer = agent.post("/api/agent/tasks/shop/requests", json=_usual(chance)).raise_for_status().json()
+            if answer["status"] == "pending_review":
+                minutes = chance.lognormvariate(2.6 + 1.2 * slow, 1.2)
+                waiting.append((clock.now() + timedelta(minutes=minutes), answer["decision_id"]))
+
+
+def _usual(chance: random.Random) -> dict[str, Any]:
+    """What some agent of the shop asks for."""
+    asked = chance.choices(REQUESTS, (30, 25, 8, 20, 25))[0]
+    payload = dict(asked["arguments"])
+    if "amount" in payload:
+        payload["amount"] = chance.randint(5, 240)
+    if "total_cents" in payload:
+        payload["total_cents"] = chance.randint(10_000, 600_000)
+    about = {"subject": asked["subject"], "summary": asked["summary"], "risk_level": asked["risk"]}
+    return {**about, "workflow_name": asked["agent"], "tool_name": asked["action"], "payload": payload}
+
+
+def _client(gate: RunningGate, secret: str) -> httpx.Client:
+    return httpx.Client(base_url=gate.url, headers={"Authorization": f"Bearer {secret}"}, timeout=30)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 from starlette.routing import Route
 
-from stacksona_adapters.server.inbox import admin, deliveries, listing, live, requests, rules, signin
+from stacksona_adapters.server.inbox import admin, deliveries, figures, listing, live, requests, rules, signin
 from stacksona_adapters.server.inbox.web import HEADERS, HERE, Site, page, redirect
 from stacksona_adapters.server.service.errors import NotFound
 
@@ -49,6 +49,7 @@ def routes() -> list[BaseRoute]:
         *admin.routes(site),
         *rules.routes(site),
         *deliveries.routes(site),
+        *figures.routes(site),
         page(site, "/inbox/{rest:path}", _nothing),
     ]
 

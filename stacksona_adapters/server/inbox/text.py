@@ -75,6 +75,22 @@ def span(length: timedelta) -> str:
     return "ages"
 
 
+def lasting(seconds: float) -> str:
+    """A length of time to the two largest units: `42 s`, `2 min 29 s`, `1 h 24 min`, `3 d 4 h`."""
+    whole = round(seconds)
+    if whole < 1:
+        return "under 1 s"
+    parts = ((whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s"))
+    first = next(place for place, (number, _) in enumerate(parts) if number)
+    return " ".join(f"{number:,} {name}" for number, name in parts[first : first + 2] if number)
+
+
+def plain(text: str, limit: int = 60) -> str:
+    """Somebody else's text on one line and without markup, for where there can be none: what is invisible is named."""
+    shown = " ".join(visible(text[: limit + 1]).striptags().split())
+    return shown if len(text) <= limit and len(shown) <= limit else f"{shown[:limit]}…"
+
+
 def moment(at: datetime) -> str:
     """A moment, in words and in UTC."""
     return at.strftime("%a %d %b %Y, %H:%M:%S UTC")

@@ -76,9 +76,8 @@ class Site:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(
-            foreign=text.foreign, visible=text.visible, label=display.label, long=text.long_text, json=display.as_json
-        )
+        shown = {"foreign": text.foreign, "visible": text.visible, "plain": text.plain, "long": text.long_text}
+        self._templates.filters.update(shown, label=display.label, json=display.as_json)
         static = {name: f"/inbox/static/{name}?v={version}" for name, version in versions.items()}
         self._templates.globals.update(static=static, time_tag=text.time_tag, words=words, one=display.one)
 

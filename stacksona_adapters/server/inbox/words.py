@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from stacksona_adapters.protocol.decisions import Outcome, Status
 from stacksona_adapters.protocol.reviews import Folder
+from stacksona_adapters.server.service.history import Ending, Span
 from stacksona_adapters.server.service.search import Age, Order
 
 if TYPE_CHECKING:
@@ -39,6 +40,21 @@ AGES = {
     Age.OVER_DAY: "older than a day",
 }
 ORDERS = {Order.RISK: "Highest risk", Order.OLDEST: "Oldest", Order.NEWEST: "Newest"}
+SPANS = {
+    Span.DAY: "last 24 hours",
+    Span.WEEK: "last 7 days",
+    Span.MONTH: "last 30 days",
+    Span.QUARTER: "last 90 days",
+}
+ENDINGS = {
+    Ending.ALLOWED: "Allowed by a rule",
+    Ending.APPROVED: "Approved",
+    Ending.SENT_BACK: "Sent back",
+    Ending.REJECTED: "Rejected",
+    Ending.FORBIDDEN: "Forbidden by a rule",
+    Ending.LAPSED: "Expired or withdrawn",
+    Ending.WAITING: "Waiting",
+}
 STATUSES = {
     Status.ALLOW: "Allowed by a rule",
     Status.REJECT: "Forbidden by a rule",

@@ -171,6 +171,13 @@ decisions = Table(
     Index(None, "status", "number"),
     Index(None, "outcome", "number"),
     Index(None, "expires_at"),
+    Index(None, "created_at"),
+    Index(
+        "ix_decisions_decided_by_person",
+        "decided_at",
+        sqlite_where=text("reviewer_id IS NOT NULL"),
+        postgresql_where=text("reviewer_id IS NOT NULL"),
+    ),
 )
 
 notes = Table(
