@@ -94,6 +94,29 @@ LogFormat = Annotated[
     str,
     typer.Option("--log-format", envvar="STACKSONA_LOG_FORMAT", help="text, or json: one object a line, requests too."),
 ]
+
+
+def _rate(value: str | None) -> str | None:
+    from stacksona_adapters.errors import ConfigurationError
+    from stacksona_adapters.server.api import limits
+
+    try:
+        limits.RateLimit(value)
+    except ConfigurationError as error:
+        raise typer.BadParameter(str(error)) from error
+    return value
+
+
+RateLimit = Annotated[
+    str | None,
+    typer.Option(
+        "--rate-limit",
+        envvar="STACKSONA_RATE_LIMIT",
+        callback=_rate,
+        help="Writing calls that one agent's key may make (600/minute); over it the answer is 429.",
+        show_default=False,
+    ),
+]
 MaxBody = Annotated[
     int, typer.Option("--max-body", envvar="STACKSONA_MAX_BODY", min=1024, help="The longest request body, in bytes.")
 ]

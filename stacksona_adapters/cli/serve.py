@@ -23,6 +23,7 @@ from stacksona_adapters.cli.config import (
     OpenMetrics,
     Port,
     PublicUrl,
+    RateLimit,
 )
 from stacksona_adapters.cli.database import opened, settings_for, shown_url, translated
 from stacksona_adapters.cli.logs import set_up
@@ -47,6 +48,7 @@ def serve(
     open_metrics: OpenMetrics = False,
     audit_key_file: AuditKey = None,
     max_body: MaxBody = 1024 * 1024,
+    rate_limit: RateLimit = None,
     log_format: LogFormat = "text",
 ) -> None:
     """Run the gate until Ctrl-C or SIGTERM.
@@ -65,6 +67,7 @@ def serve(
         open_metrics=open_metrics,
         audit_key_file=audit_key_file,
         max_body=max_body,
+        rate_limit=rate_limit,
     )
     set_up(log_format)
     with translated(settings.database), _listening(settings) as bound:

@@ -15,7 +15,7 @@ from fastapi.openapi.utils import get_openapi
 from stacksona_adapters.server.api import agent_api, agent_v1, health, metrics, problems, reviews, stream
 from stacksona_adapters.server.api.changes import Change, Changes, changes_after
 from stacksona_adapters.server.api.http import Served
-from stacksona_adapters.server.api.limits import BodyLimit
+from stacksona_adapters.server.api.limits import BodyLimit, RateLimit
 from stacksona_adapters.server.api.metrics import CountRequests, Metrics
 from stacksona_adapters.server.api.openapi import describe
 from stacksona_adapters.server.delivery.notify import Notifier
@@ -94,7 +94,7 @@ async def running(settings: ServerSettings) -> AsyncIterator[Served]:
     changes = Changes(settings.poll_interval)
     gate = await asyncio.to_thread(GateService, settings, changes.wake)
     readers = ThreadPoolExecutor(_READERS, "stacksona-reader")
-    served = Served(gate, changes, readers)
+    served = Served(gate, changes, readers, RateLimit(settings.rate_limit))
     try:
         with gate.backend.listen(changes.wake):
             head = await asyncio.to_thread(gate.head)

@@ -53,6 +53,7 @@ class ServerSettings:
         port: The port; 0 takes a free one.
         clock: Tells the time.
         max_body: The longest request body, in bytes.
+        rate_limit: Writing calls that a key may make of this process, such as `600/minute`; `None` is no limit.
         tenant_id: Stands in webhooks.
         approval_lifetime: How long a signed approval can be used.
         poll_interval: Seconds between looks at the database for changes whose notification was missed.
@@ -77,6 +78,7 @@ class ServerSettings:
     port: int = 8787
     clock: Clock = field(default_factory=SystemClock)
     max_body: int = 1024 * 1024
+    rate_limit: str | None = None
     tenant_id: str = "default"
     approval_lifetime: timedelta = timedelta(days=7)
     poll_interval: float = 2.0

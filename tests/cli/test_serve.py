@@ -167,4 +167,5 @@ def test_configuration_from_a_file(tmp_path: Path) -> None:
     file.write_text("port = \n")
     assert "not TOML" in command("serve", "--config", file, "--db", db).err
     assert command("serve", "--log-format", "xml", "--db", db).code == 2
+    assert "600/minute" in command("serve", "--rate-limit", "many", "--db", db).err
     assert "allowed networks" in command("serve", "--webhook-network", "here", "--db", db, "--port", "0").err

@@ -58,7 +58,7 @@ TERMINAL = {"click", "rich", "typer"}
 SERVER = {
     *TYPES,
     *("alembic", "apprise", "argon2", "authlib", "cryptography", "fastapi", "jinja2", "joserfc", "jsonschema"),
-    *("markupsafe", "multipart", "opentelemetry", "prometheus_client", "psycopg", "python_multipart", "re2"),
+    *("limits", "markupsafe", "multipart", "opentelemetry", "prometheus_client", "psycopg", "python_multipart", "re2"),
     *("referencing", "rfc8785", "sqlalchemy", "standardwebhooks", "starlette", "tomli", "uvicorn"),
 }
 OTHERS: dict[str, set[str]] = {

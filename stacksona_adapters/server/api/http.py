@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from stacksona_adapters.server.api.changes import Changes
+    from stacksona_adapters.server.api.limits import RateLimit
     from stacksona_adapters.server.service.context import Read, Write
     from stacksona_adapters.server.service.gate import GateService
 
@@ -44,11 +45,12 @@ _LONGEST_HEADER = 255
 
 @dataclass(frozen=True)
 class Served:
-    """A running gate: its service, what wakes those who wait, and the threads that read."""
+    """A running gate: its service, what wakes those who wait, the threads that read, and how much a key may call."""
 
     gate: GateService
     changes: Changes
     readers: Executor
+    limit: RateLimit
 
     async def read(self, act: Callable[[Read], T]) -> T:
         """Run a reading use case in a reader's thread."""
@@ -221,6 +223,7 @@ async def agent_write(
         act: The use case; gives the status code and the answer.
     """
     key, name = bearer(request), header(request, IDEMPOTENCY_HEADER)
+    served(request).limit.take(key)
     call = f"{request.method} {text_of(request.url.path, 'path')}"
 
     def run(write: Write) -> Stored:

@@ -1,10 +1,18 @@
-"""Keeps long bodies out, whether they announce their length or not."""
+"""Keeps out what would take too much: long bodies, whether they announce their length or not, and too many calls."""
 
 from __future__ import annotations
 
+import math
+import time
 from typing import TYPE_CHECKING
 
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from stacksona_adapters.errors import ConfigurationError
 from stacksona_adapters.server.api.problems import problem
+from stacksona_adapters.server.service.errors import TooMany
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -45,6 +53,44 @@ class BodyLimit:
                 return None
             chunks.append(chunk)
         return b"".join(chunks)
+
+
+class RateLimit:
+    """How many writing calls one key may make, in this process; waiting and reading cost nothing.
+
+    Args:
+        rate: Such as `50/second` or `600/minute`; `None` is no limit.
+
+    Raises:
+        ConfigurationError: If the rate cannot be read.
+    """
+
+    def __init__(self, rate: str | None) -> None:
+        try:
+            self._item = None if rate is None else _parsed(rate)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"The rate limit {rate!r} cannot be read: write 50/second or 600/minute."
+            ) from error
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    def take(self, key: str) -> None:
+        """Count a call.
+
+        Raises:
+            TooMany: If the key has none left; it says when it has.
+        """
+        if self._item is None or self._limiter.hit(self._item, key):
+            return
+        wait = max(1, math.ceil(self._limiter.get_window_stats(self._item, key).reset_time - time.time()))
+        raise TooMany(f"This key makes more calls than {self._item}; try again in {wait} s.", wait)
+
+
+def _parsed(rate: str) -> RateLimitItem:
+    item = parse(rate)
+    if item.amount < 1:
+        raise ValueError("no call at all")
+    return item
 
 
 def _announced(scope: Scope) -> int:

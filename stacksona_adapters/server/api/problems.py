@@ -28,6 +28,7 @@ _STATUS: dict[type[errors.Refusal], int] = {
     errors.Gone: 410,
     errors.TooLarge: 413,
     errors.Invalid: 422,
+    errors.TooMany: 429,
 }
 
 
@@ -50,6 +51,8 @@ def of_refusal(refusal: errors.Refusal) -> Response:
     if isinstance(refusal, errors.Invalid):
         facts["errors"] = [{"pointer": pointer, "detail": why} for pointer, why in refusal.errors]
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    if isinstance(refusal, errors.TooMany):
+        headers["Retry-After"] = str(refusal.wait)
     return problem(status, refusal.detail, facts, headers)
 
 

@@ -47,6 +47,18 @@ class TooLarge(Refusal):
     """The body is over the limit."""
 
 
+class TooMany(Refusal):
+    """Too many calls.
+
+    Attributes:
+        wait: Seconds after which another one may succeed.
+    """
+
+    def __init__(self, detail: str, wait: int) -> None:
+        super().__init__(detail)
+        self.wait = wait
+
+
 class Invalid(Refusal):
     """A field is wrong.
 
