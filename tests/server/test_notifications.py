@@ -11,6 +11,7 @@ import pytest
 
 from stacksona_adapters.errors import ConfigurationError
 from stacksona_adapters.server.delivery.notify import compose, plain
+from stacksona_adapters.server.service import notices
 from stacksona_adapters.server.service.notices import Waiting
 from tests.server.conftest import World, ask
 from tests.server.webhook_receiver import Receiver, webhook_receiver
@@ -59,6 +60,25 @@ def test_a_failing_channel_is_tried_again(start: Callable[..., World], channel: 
     channel.wait(2)
 
     assert message(channel) == message(channel, 1)
+
+
+def test_a_process_that_dies_leaves_its_message_to_another(start: Callable[..., World], channel: Receiver) -> None:
+    """What was claimed and never sent is told of when the lease is over, with what came meanwhile; then never again."""
+    quiet = start()
+    agent = quiet.agent()
+    ask(agent, 100)
+    assert quiet.service.write(notices.claim) is not None  # and then it is killed
+    world = told(start, channel)
+    ask(agent, 200)
+    assert quiet.service.read(notices.unannounced) is False
+    assert channel.got == []
+    world.advance(minutes=11)
+    channel.wait()
+
+    assert message(channel)["title"] == "2 requests wait for a reviewer"
+    ask(agent, 300)
+    channel.wait()
+    assert message(channel, 1)["title"] == "A request waits for a reviewer"
 
 
 def test_nobody_is_told_of_what_a_rule_decides(start: Callable[..., World], channel: Receiver) -> None:

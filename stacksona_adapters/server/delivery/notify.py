@@ -92,14 +92,16 @@ class Notifier:
         if not await self._served.read(notices.unannounced):
             return
         await asyncio.sleep(self._settings.notify_delay)
-        waiting = await self._served.write(notices.claim)
-        if waiting:
-            await self._send(*compose(waiting, self._settings.inbox_url))
+        claimed = await self._served.write(notices.claim)
+        if claimed is not None:
+            await self._send(*compose(claimed.waiting, self._settings.inbox_url))
+            await self._served.write(lambda write: notices.told(write, claimed))
 
     async def _send(self, title: str, body: str) -> None:
         for attempt in range(_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(_FIRST_PAUSE * 4 ** (attempt - 1))
             sent = await self._apprise.async_notify(title=title, body=body, body_format=apprise.NotifyFormat.TEXT)
             if sent:
                 return
-            await asyncio.sleep(_FIRST_PAUSE * 4**attempt)
         log.error("nobody could be notified that requests wait: every notification service failed %d times", _ATTEMPTS)
