@@ -68,7 +68,7 @@ def test_a_policy_that_leaves_nobody(cli: Cli, db: Path) -> None:
     cli("reviewer", "add", "bob", "--db", db)
     well = cli("doctor", "--db", db)
 
-    says = "nobody can approve its requests: 2 approvals are needed, and only ann may decide"
+    says = "is about: 2 approvals are needed, and only ann may decide"
     assert added.code == 0
     assert says in added.err
     assert says in listed["gaps"][0]["says"]

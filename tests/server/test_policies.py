@@ -169,7 +169,8 @@ def test_a_policy_that_leaves_nobody_fails_closed(world: World) -> None:
     assert detail(ann, decision)["stuck"] == "1 approval is needed, and nobody may decide"
     assert detail(eve, decision)["why_not"] == "An auditor reads and does not decide."
     (gap,) = world.service.read(policies.gaps)
-    assert str(gap) == f"{policy.id}: nobody can approve its requests: 1 approval is needed, and nobody may decide"
+    about = f"nobody can approve what the policy {policy.id} is about"
+    assert str(gap) == f"{about}: 1 approval is needed, and nobody may decide"
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -286,6 +287,7 @@ def test_gaps_of_two_policies_together(world: World) -> None:
     (gap,) = world.service.read(policies.gaps)
 
     assert (gap.policies, gap.needed, gap.able) == ((one.id, two.id), 2, ("bob",))
+    assert f"what the policies {one.id} and {two.id} are about together: 2 approvals" in str(gap)
 
 
 def test_two_people_approve(world: World) -> None:

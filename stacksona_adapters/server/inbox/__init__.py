@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 from starlette.routing import Route
 
-from stacksona_adapters.server.inbox import admin, deliveries, figures, listing, live, requests, rules, signin
+from stacksona_adapters.server.inbox import (
+    admin,
+    deliveries,
+    figures,
+    listing,
+    live,
+    policies,
+    requests,
+    rules,
+    signin,
+)
 from stacksona_adapters.server.inbox.web import HEADERS, HERE, Site, page, redirect
 from stacksona_adapters.server.service.errors import NotFound
 
@@ -48,6 +58,7 @@ def routes() -> list[BaseRoute]:
         *live.routes(site),
         *admin.routes(site),
         *rules.routes(site),
+        *policies.routes(site),
         *deliveries.routes(site),
         *figures.routes(site),
         page(site, "/inbox/{rest:path}", _nothing),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import StreamingResponse
 
 from stacksona_adapters.server.inbox.web import HEADERS, Site, Visit, action, page, redirect
-from stacksona_adapters.server.service import accounts, journal, keys, sessions
+from stacksona_adapters.server.service import accounts, journal, keys, policies, sessions
 from stacksona_adapters.server.service.accounts import Role
 from stacksona_adapters.server.service.errors import Refusal, invalid
 
@@ -56,18 +56,25 @@ async def _agents(visit: Visit) -> Response:
 
 
 async def _agents_page(visit: Visit, status: int = 200, **said: Any) -> Response:
-    listed = await visit.read(keys.list_agents)
-    return visit.render(
-        "agents.html", status, section="agents", agents=listed, **{"made": None, "secret": None, "wrong": "", **said}
-    )
+    def look(read: Read) -> dict[str, Any]:
+        people = accounts.everybody(read)
+        others = any(role.decides and name != visit.reviewer for name, role in people.items())
+        gaps = [gap for gap in policies.gaps(read) if gap.agent != "*"]
+        owner = visit.reviewer if others else ""
+        return {"agents": keys.list_agents(read), "people": list(people), "owner": owner, "gaps": gaps}
+
+    values = {**await visit.read(look), "made": None, "secret": None, "wrong": "", **said}
+    return visit.render("agents.html", status, section="agents", **values)
 
 
 async def _add_agent(visit: Visit) -> Response:
     name, signed = visit.field("name").strip(), visit.field("signed_approval") == "yes"
-    webhook = visit.field("webhook").strip() or None
+    webhook, owner = visit.field("webhook").strip() or None, visit.field("owner") or None
     try:
         made = await visit.write(
-            lambda w: keys.add_agent(w, name, signed_approval=signed or None, webhook=webhook, by=visit.reviewer)
+            lambda w: keys.add_agent(
+                w, name, signed_approval=signed or None, webhook=webhook, owner=owner, by=visit.reviewer
+            )
         )
     except Refusal as error:
         return await _agents_page(visit, 422, wrong=error.detail)

@@ -8,14 +8,14 @@ from urllib.parse import urlencode
 
 from stacksona_adapters.protocol.requests import Risk
 from stacksona_adapters.protocol.reviews import DecideRequest, Folder
-from stacksona_adapters.server.inbox import display
+from stacksona_adapters.server.inbox import approving, display
 from stacksona_adapters.server.inbox.web import Site, Visit, action, page, redirect
 from stacksona_adapters.server.service import reviews, search
 from stacksona_adapters.server.service.errors import Refusal, invalid
 from stacksona_adapters.server.service.search import Age, Order, Search
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from starlette.responses import Response
     from starlette.routing import BaseRoute
@@ -124,10 +124,15 @@ async def _several(visit: Visit) -> Response:
 
 
 async def _decide(visit: Visit, decision_id: str, seen: str, outcome: str, message: str) -> tuple[bool, str]:
+    """Whether it was done, and why not or what is still needed."""
     asked = DecideRequest.model_validate({"outcome": outcome, "message": message or None})
-    act: Callable[[Write], Any] = lambda write: reviews.decide(write, visit.reviewer, decision_id, asked, seen)  # noqa: E731
+
+    def act(write: Write) -> str:
+        if outcome == "approve":
+            approving.check_unchanged(write, decision_id, seen)
+        return approving.more_needed(write, reviews.decide(write, visit.reviewer, decision_id, asked, seen))
+
     try:
-        await visit.write(act)
+        return True, await visit.write(act)
     except Refusal as error:
         return False, error.detail
-    return True, ""

@@ -11,10 +11,10 @@ from starlette.responses import Response
 from stacksona_adapters.protocol.decisions import Outcome, Status
 from stacksona_adapters.protocol.reviews import DecideRequest, NoteRequest, ReviewDetail, SettleRequest
 from stacksona_adapters.server.api.http import text_of
-from stacksona_adapters.server.inbox import diffs, display, editing, words
+from stacksona_adapters.server.inbox import approving, diffs, display, editing, words
 from stacksona_adapters.server.inbox.web import HEADERS, Site, Visit, action, page, redirect
 from stacksona_adapters.server.service import permissions, reviews, search
-from stacksona_adapters.server.service.errors import Conflict, Gone, Invalid, Refusal, invalid
+from stacksona_adapters.server.service.errors import Conflict, Gone, Invalid, NotPermitted, Refusal, invalid
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -86,36 +86,40 @@ async def _page(visit: Visit, panel: Panel, status: int = 200) -> Response:
     decision_id = _id(visit)
 
     def look(read: Read) -> dict[str, Any]:
-        review = reviews.detail(read, decision_id)
+        review = reviews.detail(read, decision_id, visit.reviewer)
         return {"review": review, "earlier": _earlier(read, review), "counts": search.counts(read)}
 
     values = await visit.read(look)
     review: ReviewDetail = values["review"]
-    ran = review.edited_arguments
-    filled = panel if panel.json else _filled(review, panel)
+    standing = approving.standing(review, visit.reviewer)
+    pending = review.status is Status.PENDING_REVIEW
+    ran = standing.arguments if pending else review.edited_arguments
+    filled = panel if panel.json else _filled(review, panel, standing.arguments)
     return await visit.render_apart(
         "request.html",
         status,
         **values,
         panel=filled,
+        standing=standing,
         shown=display.arguments(review.arguments if ran is None else ran),
         edits=[] if ran is None else diffs.changes(review.arguments, ran),
         context=display.arguments(review.context),
         timeline=review.timeline[-_MOST_ENTRIES:],
         left_out=max(0, len(review.timeline) - _MOST_ENTRIES),
         folder=words.folder_of(review),
-        pending=review.status is Status.PENDING_REVIEW,
+        pending=pending,
         unknown=review.outcome is Outcome.UNKNOWN,
         editable=editing.editable(review),
     )
 
 
-def _filled(review: ReviewDetail, panel: Panel) -> Panel:
+def _filled(review: ReviewDetail, panel: Panel, changed: dict[str, Any] | None) -> Panel:
+    """The form of the edit, with the arguments as somebody has approved them already."""
     if not editing.editable(review):
         return panel
-    fields = panel.fields or editing.fields(review)
+    fields = panel.fields or editing.fields(review, changed)
     kept = {name: getattr(panel, name) for name in ("opened", "wrong", "message", "errors", "edited", "changed")}
-    return Panel(**kept, fields=fields, json=display.as_json(review.arguments))
+    return Panel(**kept, fields=fields, json=display.as_json(review.arguments if changed is None else changed))
 
 
 def _earlier(read: Read, review: ReviewDetail) -> list[Earlier]:
@@ -160,6 +164,8 @@ async def _decide(visit: Visit) -> Response:
         await visit.write(lambda write: reviews.decide(write, visit.reviewer, decision_id, asked, seen))
     except (Conflict, Gone) as error:
         return await _page(visit, Panel(wrong=_why(error), message=message), 409)
+    except NotPermitted as error:
+        return await _page(visit, Panel(wrong=error.detail), 403)
     except Invalid as error:
         return await _page(visit, Panel(opened=opened, wrong=error.detail, message=message), 422)
     return redirect(f"/inbox?done={decision_id}")
@@ -194,6 +200,8 @@ async def _edit(visit: Visit) -> Response:
     changed = diffs.changes(review.arguments, edited)
     if not changed:
         nothing = "Nothing is changed. To approve it as it is, press Approve."
+        if approving.standing(review, visit.reviewer).arguments is not None:
+            nothing = "This is what the agent asked for. To approve that, press “Approve without the changes”."
         return await _page(visit, Panel(opened="edit", errors=[nothing], fields=entered), 422)
     fields = editing.fields(review, edited)
     text = display.as_json(edited)
@@ -249,4 +257,6 @@ async def _settle(visit: Visit) -> Response:
         await visit.write(act)
     except Conflict as error:
         return await _page(visit, Panel(wrong=error.detail), 409)
+    except NotPermitted as error:
+        return await _page(visit, Panel(wrong=error.detail), 403)
     return redirect(f"/inbox?folder=unknown&done={decision_id}")

@@ -126,6 +126,14 @@ class Visit:
         value = self.form.get(name)
         return text_of(value.replace("\r\n", "\n"), f"/{name}") if isinstance(value, str) else ""
 
+    def chosen(self, name: str) -> list[str]:
+        """What is ticked in the form under one name.
+
+        Raises:
+            Invalid: If it has what cannot be kept.
+        """
+        return [text_of(value, f"/{name}") for value in self.form.getlist(name) if isinstance(value, str)]
+
     async def read(self, act: Callable[[Read], T]) -> T:
         """Run a reading use case."""
         return await self.served.read(act)

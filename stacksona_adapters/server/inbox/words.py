@@ -12,7 +12,7 @@ from stacksona_adapters.server.service.search import Age, Order
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from stacksona_adapters.protocol.reviews import Review
+    from stacksona_adapters.protocol.reviews import Review, ReviewDetail
 
 FOLDERS = {
     Folder.NEW: "New",
@@ -68,6 +68,7 @@ STATUSES = {
 KINDS = {
     "task.created": "Task created",
     "decision.requested": "Request made",
+    "decision.approval": "Approved by one of several",
     "decision.approved": "Approved",
     "decision.rejected": "Rejected",
     "decision.revise": "Sent back",
@@ -82,6 +83,7 @@ KINDS = {
     "review.noted": "Note",
     "review.exported": "Exported",
 }
+DECIDERS = {"role:reviewer": "anybody who is reviewer", "role:admin": "anybody who is admin"}
 _TYPES = {"upper_limit": "is above", "lower_limit": "is below", "between": "lies between", "contains": "contains"}
 
 
@@ -103,6 +105,18 @@ def folder_of(review: Review) -> Folder:
     if review.status is Status.PENDING_REVIEW:
         return Folder.NEW if review.claimed_by is None else Folder.REVIEWING
     return _OF_STATUS[review.status]
+
+
+def version(review: ReviewDetail) -> str:
+    """What a page shows of a request's state, for the question whether it has changed since; approvals come last."""
+    given = "+".join(str(round(one.at.timestamp() * 1_000_000)) for one in review.approvals)
+    parts = (review.status.value, review.claimed_by or "", review.outcome or "", review.action_digest or "", given)
+    return ".".join(map(str, parts))
+
+
+def decider(entry: str) -> str:
+    """An entry of a policy's deciders: a reviewer's name, or everybody with a role."""
+    return DECIDERS.get(entry, entry)
 
 
 def kind(name: str) -> str:

@@ -311,9 +311,12 @@ class Gap:
     able: tuple[str, ...]
 
     def __str__(self) -> str:
-        who = "its requests" if self.agent == "*" else f"requests of {self.agent}"
-        why = f"{' with '.join(self.policies)}: " if self.policies else ""
-        return f"{why}nobody can approve {who}: {too_few(self.needed, self.able)}"
+        about = f"the policy {self.policies[0]} is about" if self.policies else ""
+        if len(self.policies) > 1:
+            about = f"the policies {' and '.join(self.policies)} are about together"
+        whose = "" if self.agent == "*" else f"requests of {self.agent}"
+        what = f"{whose} that {about}" if whose and about else whose or f"what {about}"
+        return f"nobody can approve {what}: {too_few(self.needed, self.able)}"
 
 
 def too_few(needed: int, left: Iterable[str]) -> str:
