@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,11 +81,12 @@ def add(
     Two people for everything critical: `stacksona policy add --risk critical --approvals 2`.
     """
     from stacksona_adapters.server.service import policies
+    from stacksona_adapters.server.service.journal import OPERATOR
 
     fields: dict[str, Any] = {"agent": agent, "tool": tool, "approvals": approvals}
     fields |= {"risks": [each.value for each in risk or []], "deciders": decider or []}
     with opened(db, create=True) as service:
-        made = service.write(lambda write: policies.add(write, getpass.getuser(), fields))
+        made = service.write(lambda write: policies.add(write, fields, by=OPERATOR))
         gaps = _about(service, made.id)
     if as_json:
         say_json(made.as_dict())
@@ -107,7 +107,8 @@ def remove(
 ) -> None:
     """Remove a policy. It approves nothing that waits: people decide, by the policies that are left."""
     from stacksona_adapters.server.service import policies
+    from stacksona_adapters.server.service.journal import OPERATOR
 
     with opened(db) as service:
-        service.write(lambda write: policies.remove(write, getpass.getuser(), policy_id))
+        service.write(lambda write: policies.remove(write, policy_id, by=OPERATOR))
     say(f"Removed {policy_id}.")

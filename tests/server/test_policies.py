@@ -21,12 +21,12 @@ TWO_FOR_CRITICAL = {"risks": ["critical"], "approvals": 2}
 
 def add(world: World, **fields: Any) -> policies.Policy:
     """Add a policy."""
-    return world.service.write(lambda w: policies.add(w, "root", fields))
+    return world.service.write(lambda w: policies.add(w, fields, by="root"))
 
 
 def remove(world: World, policy: policies.Policy) -> None:
     """Remove a policy."""
-    world.service.write(lambda w: policies.remove(w, "root", policy.id))
+    world.service.write(lambda w: policies.remove(w, policy.id, by="root"))
 
 
 def people(world: World, *names: str, **roles: Role) -> list[httpx.Client]:
@@ -75,7 +75,7 @@ def test_only_those_who_are_named(world: World, outcome: str) -> None:
 
     refused = assert_problem(try_to(ann, decision, outcome, message="no"), 403)
 
-    assert refused["detail"] == f"The policy {policy.id} does not let you decide on it. bob may."
+    assert refused["detail"] == f"Only bob may decide on it (policy {policy.id})."
     assert detail(ann, decision)["why_not"] == refused["detail"]
     assert detail(bob, decision)["may_decide"] is True
     assert detail(bob, decision)["status"] == "pending_review"
@@ -94,7 +94,7 @@ def test_settling_is_deciding(world: World) -> None:
     consume(agent, decision)
     settle = f"/v1/reviews/{decision['id']}/settle"
 
-    assert "bob may." in assert_problem(ann.post(settle, json={"outcome": "ran"}), 403)["detail"]
+    assert "Only bob may" in assert_problem(ann.post(settle, json={"outcome": "ran"}), 403)["detail"]
     assert detail(ann, decision)["may_decide"] is False
     assert bob.post(settle, json={"outcome": "ran"}).status_code == 200
 
@@ -126,7 +126,7 @@ def test_roles_decide(world: World) -> None:
     add(world, deciders=["role:admin"])
     decision = ask(world.agent())
 
-    assert "root may." in assert_problem(try_to(ann, decision), 403)["detail"]
+    assert "Only root may" in assert_problem(try_to(ann, decision), 403)["detail"]
     world.service.write(lambda w: accounts.give_role(w, "ann", Role.ADMIN, by="root"))
     assert decide(ann, decision)["status"] == "approved"
     assert root.get("/v1/reviews").status_code == 200
@@ -165,7 +165,8 @@ def test_a_policy_that_leaves_nobody_fails_closed(world: World) -> None:
     decision = ask(world.agent())
     world.service.revoke_reviewer("bob")
 
-    assert assert_problem(try_to(ann, decision), 403)["detail"].endswith("As things are, nobody may.")
+    refused = assert_problem(try_to(ann, decision), 403)["detail"]
+    assert refused == f"As things are, nobody may decide on it (policy {policy.id})."
     assert detail(ann, decision)["stuck"] == "1 approval is needed, and nobody may decide"
     assert detail(eve, decision)["why_not"] == "An auditor reads and does not decide."
     (gap,) = world.service.read(policies.gaps)
@@ -222,6 +223,8 @@ def test_add_list_remove(world: World) -> None:
     remove(world, made)
     with pytest.raises(NotFound):
         remove(world, made)
+    done = [(each.by, each.kind, each.said) for each in world.service.list_journal(2)]
+    assert done == [("root", f"policy.{what}", {"policy": made.as_dict()}) for what in ("removed", "added")]
 
 
 def test_there_is_a_most(world: World) -> None:

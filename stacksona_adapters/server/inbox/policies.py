@@ -60,7 +60,7 @@ async def _add(visit: Visit) -> Response:
     fields = {**entered, "agent": entered["agent"] or "*", "tool": entered["tool"] or "*"}
     fields["approvals"] = int(number) if number in map(str, range(10)) else 0
     try:
-        await visit.write(lambda write: policies.add(write, visit.reviewer, fields))
+        await visit.write(lambda write: policies.add(write, fields, by=visit.reviewer))
     except Refusal as error:
         return await _page(visit, 422, wrong=error.detail, entered=entered)
     return redirect("/inbox/policies")
@@ -69,7 +69,7 @@ async def _add(visit: Visit) -> Response:
 async def _remove(visit: Visit) -> Response:
     which = visit.field("which")
     try:
-        await visit.write(lambda write: policies.remove(write, visit.reviewer, which))
+        await visit.write(lambda write: policies.remove(write, which, by=visit.reviewer))
     except Refusal as error:
         return await _page(visit, 409, wrong=error.detail)
     return redirect("/inbox/policies")

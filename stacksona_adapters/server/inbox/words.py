@@ -83,7 +83,7 @@ KINDS = {
     "review.noted": "Note",
     "review.exported": "Exported",
 }
-DECIDERS = {"role:reviewer": "anybody who is reviewer", "role:admin": "anybody who is admin"}
+DECIDERS = {"role:reviewer": "everybody with the role reviewer", "role:admin": "every admin"}
 _TYPES = {"upper_limit": "is above", "lower_limit": "is below", "between": "lies between", "contains": "contains"}
 
 

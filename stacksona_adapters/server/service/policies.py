@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from sqlalchemy import delete, func, insert, select
 
 from stacksona_adapters.protocol.requests import Risk
-from stacksona_adapters.server.service import accounts
+from stacksona_adapters.server.service import accounts, journal
 from stacksona_adapters.server.service.accounts import Role
 from stacksona_adapters.server.service.errors import Conflict, Invalid, NotFound, NotPermitted, invalid
 from stacksona_adapters.server.service.tokens import new_id
@@ -184,15 +184,16 @@ def why_not(read: Read, row: Row[Any], reviewer: str, needs: Requirement) -> str
     if not role.decides:
         return "An auditor reads and does not decide."
     present = people(read)
+    left = present.able(row.agent, needs)
     if reviewer in present.owners.get(row.agent, ()):
         why = f"A key of the agent {row.agent} is or was yours, and nobody decides on requests of their own key."
-    else:
-        against = next((policy for policy in needs.policies if not policy.permits(reviewer, role)), None)
-        if against is None:
-            return None
-        why = f"The policy {against.id} does not let you decide on it."
-    left = present.able(row.agent, needs)
-    return f"{why} {named(left)} may." if left else f"{why} As things are, nobody may."
+        return f"{why} {named(left)} may." if left else f"{why} As things are, nobody may."
+    against = next((policy for policy in needs.policies if not policy.permits(reviewer, role)), None)
+    if against is None:
+        return None
+    if not left:
+        return f"As things are, nobody may decide on it (policy {against.id})."
+    return f"Only {named(left)} may decide on it (policy {against.id})."
 
 
 def named(names: Iterable[str], last: str = "or") -> str:
@@ -257,13 +258,13 @@ def _check_decider(read: Read, entry: str) -> None:
         raise invalid("/deciders", f"{entry!r:.200} is an auditor, who does not decide")
 
 
-def add(write: Write, by: str, fields: Mapping[str, Any]) -> Policy:
+def add(write: Write, fields: Mapping[str, Any], *, by: str) -> Policy:
     """Add a policy; it holds at once, for requests that wait too.
 
     Args:
         write: The transaction.
-        by: Who adds it.
         fields: Those of `NewPolicy`.
+        by: Who adds it.
 
     Raises:
         Invalid: If it cannot be used.
@@ -276,22 +277,27 @@ def add(write: Write, by: str, fields: Mapping[str, Any]) -> Policy:
     values |= {"created_at": write.now, "created_by": by}
     kept = {**values, "risks": json.dumps(values["risks"]), "deciders": json.dumps(values["deciders"])}
     write.connection.execute(insert(policies), kept)
-    return Policy(**{**values, "risks": tuple(policy.risks), "deciders": tuple(policy.deciders)})
+    made = Policy(**{**values, "risks": tuple(policy.risks), "deciders": tuple(policy.deciders)})
+    journal.record(write, by, "policy.added", {"policy": made.as_dict()})
+    return made
 
 
-def remove(write: Write, by: str, policy_id: str) -> None:
+def remove(write: Write, policy_id: str, *, by: str) -> None:
     """Remove a policy. What waits is decided by those that are left, and nothing is approved by it alone.
 
     Args:
         write: The transaction.
-        by: Who removes it.
         policy_id: Which one.
+        by: Who removes it.
 
     Raises:
         NotFound: If there is none with that id.
     """
-    if not write.connection.execute(delete(policies).where(policies.c.id == policy_id)).rowcount:
+    gone = next((policy for policy in list_policies(write) if policy.id == policy_id), None)
+    if gone is None:
         raise NotFound(f"There is no policy {policy_id!r:.200}.")
+    write.connection.execute(delete(policies).where(policies.c.id == policy_id))
+    journal.record(write, by, "policy.removed", {"policy": gone.as_dict()})
 
 
 @dataclass(frozen=True)
