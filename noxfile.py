@@ -204,8 +204,8 @@ if CELLS:
             *tested.get("with", []),
             *groups("test"),
         )
-        env = {"STACKSONA_TEST_DB": "sqlite"}
-        tests = adapter_tests(name)
+        env = {"STACKSONA_TEST_DB": "sqlite", "STACKSONA_ADAPTER": name}
+        tests = [*adapter_tests(name), "tests/adapters/test_newcomer.py"]
         if version == list(tested["versions"])[-1] and present(f"docs/{name}.md"):
             tests, env["STACKSONA_DOC_PAGE"] = [*tests, "tests/docs/test_fences.py"], name
         run_tests(session, *tests, env=env)
