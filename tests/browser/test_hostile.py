@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 
+from stacksona_adapters.server.service import policies
 from stacksona_adapters.server.service.accounts import Role
 from tests.browser.conftest import link_for
 from tests.browser.scene import Agent
@@ -126,8 +127,10 @@ def test_markup_in_names_and_rules(gate: RunningGate, ann: Callable[..., Abstrac
     for parameter in (value, "note"):
         rule = {"agent": value, "tool": value, "parameter": parameter, "type": "contains", "value": value}
         gate.service.add_rule(**rule, outcome="review")
+    policy = {"agent": value, "tool": value, "deciders": [value]}
+    gate.service.write(lambda w: policies.add(w, policy, by=value))
     with ann(role=Role.ADMIN) as page:
-        for name in ("agents", "reviewers", "rules"):
+        for name in ("agents", "reviewers", "policies", "rules"):
             page.goto(f"{gate.url}/inbox/{name}")
             expect(page.locator("main table")).to_contain_text(value)
             assert page.locator("main img").count() == 0

@@ -11,9 +11,9 @@ import pytest
 
 from stacksona_adapters.errors import ConfigurationError
 from stacksona_adapters.server.delivery.notify import compose, plain
-from stacksona_adapters.server.service import notices
+from stacksona_adapters.server.service import notices, policies
 from stacksona_adapters.server.service.notices import Waiting
-from tests.server.conftest import World, ask
+from tests.server.conftest import World, ask, decide
 from tests.server.webhook_receiver import Receiver, webhook_receiver
 
 
@@ -91,6 +91,29 @@ def test_nobody_is_told_of_what_a_rule_decides(start: Callable[..., World], chan
     channel.wait()
 
     assert message(channel)["title"] == "A request waits for a reviewer"
+
+
+def test_people_are_told_that_another_approval_is_needed(start: Callable[..., World], channel: Receiver) -> None:
+    """The first approval of two makes a message, the second none."""
+    world = told(start, channel)
+    world.service.write(lambda w: policies.add(w, {"risks": ["critical"], "approvals": 2}, by="root"))
+    ann, bob = world.reviewer("ann"), world.reviewer("bob")
+    agent = world.agent()
+    one, other = ask(agent, 100, risk="critical", subject="order 1"), ask(agent, 200, risk="critical")
+    channel.wait()
+    decide(ann, one)
+    channel.wait()
+    decide(bob, one)
+    decide(bob, other)
+    channel.wait()
+
+    assert message(channel)["title"] == "2 requests wait for a reviewer"
+    assert "approval" not in message(channel)["message"]
+    assert message(channel, 1)["title"] == "A request waits for a reviewer"
+    assert "critical: issue\u02cdrefund by refund-bot for order 1, 1 of 2 approvals" in message(channel, 1)["message"]
+    assert "1 of 2 approvals" in message(channel, 2)["message"]
+    assert message(channel, 2)["message"].endswith(other["decision_id"])
+    assert len(channel.got) == 3
 
 
 HOSTILE = (

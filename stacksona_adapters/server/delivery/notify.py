@@ -46,14 +46,16 @@ def compose(waiting: Sequence[notices.Waiting], inbox: str) -> tuple[str, str]:
     """
     many = len(waiting)
     title = f"{many} requests wait for a reviewer" if many > 1 else "A request waits for a reviewer"
-    lines = [
-        f"{one.risk}: {plain(one.action)} by {plain(one.agent)}" + (f" for {plain(one.subject)}" if one.subject else "")
-        for one in waiting[:LINES]
-    ]
+    lines = [_line(one) for one in waiting[:LINES]]
     if many > LINES:
         lines.append(f"and {many - LINES} more")
     link = f"{inbox}/requests/{waiting[0].decision_id}" if many == 1 else inbox
     return title, "\n".join([*lines, "", link])
+
+
+def _line(one: notices.Waiting) -> str:
+    subject = f" for {plain(one.subject)}" if one.subject else ""
+    return f"{one.risk}: {plain(one.action)} by {plain(one.agent)}{subject}" + (one.approved and f", {one.approved}")
 
 
 class Notifier:
@@ -94,7 +96,8 @@ class Notifier:
         await asyncio.sleep(self._settings.notify_delay)
         claimed = await self._served.write(notices.claim)
         if claimed is not None:
-            await self._send(*compose(claimed.waiting, self._settings.inbox_url))
+            if claimed.waiting:
+                await self._send(*compose(claimed.waiting, self._settings.inbox_url))
             await self._served.write(lambda write: notices.told(write, claimed))
 
     async def _send(self, title: str, body: str) -> None:
