@@ -69,6 +69,7 @@ def default_sessions() -> list[str]:
     sessions += ["server(postgresql)"] if present("tests/server") else []
     sessions += ["docs"] if present("tests/docs") else []
     sessions += ["browser"] if present("tests/browser") else []
+    sessions += ["interop"] if present("tests/interop") else []
     return sessions + default_cells()
 
 
@@ -118,7 +119,7 @@ def checkout_without_package(session: nox.Session) -> Path:
     for name in TESTED_FILES:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
         elif source.exists():
             shutil.copy2(source, copy / name)
     return copy
@@ -148,6 +149,15 @@ def _passed(report: Path) -> int:
     return sum(1 for case in cases if not any(child.tag in stopped for child in case))
 
 
+def find_browser(session: nox.Session) -> str:
+    """The browser for the tests, or the end of the session."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        session.error("no browser: install one (Debian: apt-get install chromium) or set CHROMIUM to its path")
+    return str(found)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Ruff: rules and format."""
@@ -170,7 +180,7 @@ def typing(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All that needs no framework, no browser and no PostgreSQL, on every Python."""
     session.install(wheel(session, "server", "otel"), *groups("test"))
-    elsewhere = ["adapters", "browser", "docs", "typing", "packaging/test_minimal.py"]
+    elsewhere = ["adapters", "browser", "docs", "interop", "typing", "packaging/test_minimal.py"]
     run_tests(
         session,
         *(f"--ignore=tests/{place}" for place in elsewhere),
@@ -229,12 +239,27 @@ if present("tests/browser"):
     @nox.session
     def browser(session: nox.Session) -> None:
         """The inbox in a real browser: $CHROMIUM, or the chromium or google-chrome on the PATH."""
-        names = ("chromium", "chromium-browser", "google-chrome")
-        found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-        if found is None:
-            session.error("no browser: install one (Debian: apt-get install chromium) or set CHROMIUM to its path")
+        chromium = find_browser(session)
         session.install(wheel(session, "server", "otel"), *groups("test", "browser"))
-        run_tests(session, "tests/browser", env={"CHROMIUM": str(found)})
+        run_tests(session, "tests/browser", env={"CHROMIUM": chromium})
+
+
+if present("tests/interop"):
+
+    @nox.session
+    def interop(session: nox.Session) -> None:
+        """The gate with other people's programs, which run on Node: an OpenID provider, a receiver of webhooks."""
+        chromium = find_browser(session)
+        if shutil.which("node") is None or shutil.which("npm") is None:
+            session.error("no Node: install Node 20.19 or newer with npm (Debian: apt-get install nodejs npm)")
+        place = Path(session.create_tmp())  # above the copy that is tested, where Node looks too
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy2(ROOT / "tests" / "interop" / name, place / name)
+        with session.chdir(place):
+            npm = ["npm", "ci", "--engine-strict", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+            session.run(*npm, external=True)
+        session.install(wheel(session, "server", "otel"), *groups("test", "browser"))
+        run_tests(session, "tests/interop", env={"CHROMIUM": chromium})
 
 
 if present("tests/docs"):

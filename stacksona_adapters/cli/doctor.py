@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
 from importlib import metadata
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +15,7 @@ import typer
 
 from stacksona_adapters._extras import extra, requirements
 from stacksona_adapters.cli.database import opened, settings_for, shown_url, sqlite_file
+from stacksona_adapters.cli.oidc import Issuer
 from stacksona_adapters.cli.options import AsJson, Db, Token, Url
 from stacksona_adapters.cli.output import Failed, counted, say, say_json
 from stacksona_adapters.client.exchange import Attempt, drive, exchange
@@ -45,10 +48,15 @@ ApiKey = Annotated[
 
 
 def doctor(
-    db: Db = None, url: Url = None, token: Token = None, api_key: ApiKey = None, as_json: AsJson = False
+    db: Db = None,
+    url: Url = None,
+    token: Token = None,
+    api_key: ApiKey = None,
+    oidc_issuer: Issuer = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Check versions, database, gate, key and token; exit 1 where something would not work."""
-    found = [*_versions(), *_database(db), *_gate(url, token, api_key)]
+    """Check versions, database, gate, key, token and OpenID Connect provider; exit 1 where one would not work."""
+    found = [*_versions(), *_database(db), *_gate(url, token, api_key), _provider(oidc_issuer)]
     problems = [finding for finding in found if finding.state == "problem"]
     if as_json:
         say_json({"ok": not problems, "checks": [asdict(finding) for finding in found]})
@@ -168,3 +176,21 @@ def _reviewer(url: str, token: str | None) -> Finding:
     except StacksonaError as error:
         return Finding("reviewer token", "problem", str(error))
     return Finding("reviewer token", "ok", f"the gate knows it; {counted(waiting, 'new request')}")
+
+
+def _provider(issuer: str | None) -> Finding:
+    what = "sign-in provider"
+    if not issuer:
+        return Finding(what, "absent", "no --oidc-issuer and no STACKSONA_OIDC_ISSUER")
+    from stacksona_adapters.server.oidc.errors import NotBelieved, ProviderUnavailable
+    from stacksona_adapters.server.oidc.provider import discover
+    from stacksona_adapters.server.oidc.settings import check_url
+    from stacksona_adapters.server.oidc.tokens import key_set
+
+    try:
+        check_url(issuer, "The issuer")
+        found = asyncio.run(discover(issuer, datetime.now(timezone.utc)))
+        keys = len(list(key_set(found.keys)))
+    except (ConfigurationError, ProviderUnavailable, NotBelieved) as error:
+        return Finding(what, "problem", str(error))
+    return Finding(what, "ok", f"{issuer} publishes its endpoints and {counted(keys, 'key')}")

@@ -151,6 +151,17 @@ def revoke_reviewer(which: Which, db: Db = None) -> None:
     say(f"Revoked {counted(done, 'token')}: {which}")
 
 
+@reviewers.command("unlink")
+def unlink_reviewer(name: Name, db: Db = None) -> None:
+    """Forget who a reviewer is at the OpenID Connect provider; the next sign-in under the name links again."""
+    from stacksona_adapters.server.service import identities
+    from stacksona_adapters.server.service.journal import OPERATOR
+
+    with opened(db) as service:
+        service.write(lambda write: identities.unlink(write, name, OPERATOR))
+    say(f"Unlinked: {name}")
+
+
 def _line(key: KeyInfo) -> tuple[Any, ...]:
     return (key.id, key.created_at, key.revoked_at)
 

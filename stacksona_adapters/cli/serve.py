@@ -27,6 +27,20 @@ from stacksona_adapters.cli.config import (
 )
 from stacksona_adapters.cli.database import opened, settings_for, shown_url, translated
 from stacksona_adapters.cli.logs import set_up
+from stacksona_adapters.cli.oidc import (
+    AddReviewers,
+    ClientId,
+    Domains,
+    GroupsClaim,
+    Issuer,
+    NameClaim,
+    Only,
+    ProviderName,
+    Roles,
+    Scopes,
+    SecretFile,
+    oidc_settings,
+)
 from stacksona_adapters.cli.options import Db
 from stacksona_adapters.cli.output import Failed, say
 
@@ -50,6 +64,17 @@ def serve(
     max_body: MaxBody = 1024 * 1024,
     rate_limit: RateLimit = None,
     log_format: LogFormat = "text",
+    oidc_issuer: Issuer = None,
+    oidc_client_id: ClientId = None,
+    oidc_client_secret_file: SecretFile = None,
+    oidc_scopes: Scopes = "openid email profile",
+    oidc_name_claim: NameClaim = "email",
+    oidc_domain: Domains = None,
+    oidc_groups_claim: GroupsClaim = "groups",
+    oidc_role: Roles = None,
+    oidc_add_reviewers: AddReviewers = False,
+    oidc_provider: ProviderName = "",
+    oidc_only: Only = False,
 ) -> None:
     """Run the gate until Ctrl-C or SIGTERM.
 
@@ -68,6 +93,20 @@ def serve(
         audit_key_file=audit_key_file,
         max_body=max_body,
         rate_limit=rate_limit,
+        oidc=oidc_settings(
+            oidc_issuer,
+            oidc_client_id,
+            oidc_client_secret_file,
+            public_url,
+            scopes=oidc_scopes,
+            name_claim=oidc_name_claim,
+            domains=oidc_domain,
+            groups_claim=oidc_groups_claim,
+            roles=oidc_role,
+            add_reviewers=oidc_add_reviewers,
+            provider=oidc_provider,
+            only=oidc_only,
+        ),
     )
     set_up(log_format)
     with translated(settings.database), _listening(settings) as bound:

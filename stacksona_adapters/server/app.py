@@ -21,6 +21,9 @@ from stacksona_adapters.server.api.openapi import describe
 from stacksona_adapters.server.delivery.notify import Notifier
 from stacksona_adapters.server.delivery.worker import DeliveryWorker
 from stacksona_adapters.server.inbox import routes as inbox_routes
+from stacksona_adapters.server.inbox.oidc import OidcSignIn
+from stacksona_adapters.server.oidc.flow import Flows
+from stacksona_adapters.server.oidc.provider import Provider
 from stacksona_adapters.server.service import checkpoints, decisions
 from stacksona_adapters.server.service.gate import GateService
 from stacksona_adapters.server.store.writer import StoreUnavailable
@@ -51,7 +54,8 @@ def create_app(settings: ServerSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             try:
-                app.state.served = await stack.enter_async_context(running(settings))
+                app.state.served = served = await stack.enter_async_context(running(settings))
+                app.state.oidc = await _oidc(served)
             except Exception as error:
                 app.state.failure = error  # the server only logs it; who started it wants to know
                 raise
@@ -72,6 +76,15 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.router.routes.extend(inbox_routes())
     app.openapi = lambda: _document(app)  # type: ignore[method-assign] # the way that FastAPI documents
     return app
+
+
+async def _oidc(served: Served) -> OidcSignIn | None:
+    """The provider and the key of its cookies, where one is configured."""
+    settings = served.gate.settings
+    if settings.oidc is None:
+        return None
+    key = await asyncio.to_thread(served.gate.kept_key, "oidc_flow_key")
+    return OidcSignIn(Provider(settings.oidc, settings.clock), Flows(key))
 
 
 def _version() -> str:

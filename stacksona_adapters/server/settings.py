@@ -10,6 +10,7 @@ from platformdirs import user_data_path
 
 from stacksona_adapters.errors import ConfigurationError
 from stacksona_adapters.server.clock import Clock, SystemClock
+from stacksona_adapters.server.oidc.settings import OidcSettings
 
 _POSTGRES = ("postgresql://", "postgres://", "postgresql+psycopg://")
 
@@ -70,6 +71,7 @@ class ServerSettings:
             change the database cannot sign; by default it is kept in the database.
         checkpoint_interval: Seconds between signed checkpoints.
         open_metrics: Whether `/metrics` is for everybody who reaches the gate; else it needs a reviewer's token.
+        oidc: How people sign in at an OpenID Connect provider; `None` where they do not.
         shutdown_timeout: Seconds that running requests get when the gate stops.
     """
 
@@ -94,6 +96,7 @@ class ServerSettings:
     audit_key_file: Path | None = None
     checkpoint_interval: float = 300.0
     open_metrics: bool = False
+    oidc: OidcSettings | None = None
     shutdown_timeout: float = 10.0
 
     @property

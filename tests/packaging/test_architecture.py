@@ -72,6 +72,7 @@ OTHERS: dict[str, set[str]] = {
     "audit": set(),
     "server": {*SERVER, "platformdirs"},
     "server.delivery": {*SERVER, "httpx"},
+    "server.oidc": {*SERVER, "httpx"},
     "local": {*TYPES, "platformdirs", "uvicorn"},
     "testing": {*TYPES, "httpx", "pytest"},
     "demo": {*TYPES, *TERMINAL, *set().union(*FRAMEWORKS.values())},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import StreamingResponse
 
 from stacksona_adapters.server.inbox.web import HEADERS, Site, Visit, action, page, redirect
-from stacksona_adapters.server.service import accounts, journal, keys, policies, sessions
+from stacksona_adapters.server.service import accounts, identities, journal, keys, policies, sessions
 from stacksona_adapters.server.service.accounts import Role
 from stacksona_adapters.server.service.errors import Refusal, invalid
 
@@ -42,6 +42,7 @@ def routes(site: Site) -> list[BaseRoute]:
         ("reviewers/link", _link),
         ("reviewers/role", _give_role),
         ("reviewers/revoke", _revoke_reviewer),
+        ("reviewers/unlink", _unlink),
     ]
     return [
         *(page(site, f"/inbox/{path}", handler, role=oversees) for path, handler in shown),
@@ -96,7 +97,11 @@ async def _reviewers(visit: Visit) -> Response:
 
 async def _reviewers_page(visit: Visit, status: int = 200, **said: Any) -> Response:
     def look(read: Read) -> dict[str, Any]:
-        return {"reviewers": keys.list_reviewers(read), "accounts": accounts.roles(read)}
+        return {
+            "reviewers": keys.list_reviewers(read),
+            "accounts": accounts.roles(read),
+            "linked": identities.names(read),
+        }
 
     values = {**await visit.read(look), "made": None, "link": "", "whose": "", "wrong": "", "Role": Role, **said}
     return visit.render("reviewers.html", status, section="reviewers", **values)
@@ -152,6 +157,15 @@ async def _revoke_reviewer(visit: Visit) -> Response:
 
     try:
         await visit.write(act)
+    except Refusal as error:
+        return await _reviewers_page(visit, 409, wrong=error.detail)
+    return redirect("/inbox/reviewers")
+
+
+async def _unlink(visit: Visit) -> Response:
+    name = visit.field("name")
+    try:
+        await visit.write(lambda write: identities.unlink(write, name, visit.reviewer))
     except Refusal as error:
         return await _reviewers_page(visit, 409, wrong=error.detail)
     return redirect("/inbox/reviewers")

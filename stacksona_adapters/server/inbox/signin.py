@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
 from stacksona_adapters.server.api.browser import cookie_name, same_origin
 from stacksona_adapters.server.api.http import served, text_of
+from stacksona_adapters.server.inbox import oidc
 from stacksona_adapters.server.inbox.web import (
     Site,
     Visit,
@@ -58,6 +60,7 @@ def routes(site: Site) -> list[BaseRoute]:
     return [
         Route("/inbox/sign-in", ask, methods=["GET"], include_in_schema=False),
         Route("/inbox/sign-in", sign_in, methods=["POST"], include_in_schema=False),
+        *oidc.routes(site, partial(_form, site), _next),
         form(site, "/inbox/sign-out", _sign_out, role=None),
         page(site, "/inbox/account", _account),
         form(site, "/inbox/account/password", _set_password, role=None),
@@ -66,7 +69,11 @@ def routes(site: Site) -> list[BaseRoute]:
 
 
 def _form(site: Site, request: Request, wrong: str | None, status: int) -> Response:
-    values = {"wrong": wrong, "next": _next(request.query_params.get("next", ""))}
+    where = _next(request.query_params.get("next", ""))
+    # Who was refused may be somebody else at the provider too, which would not ask them by itself.
+    provider = oidc.offer(request, where, again=status == 403)
+    signed_out = request.query_params.get("done") == "out"
+    values = {"wrong": wrong, "next": where, "provider": provider, "signed_out": signed_out}
     return site.render("sign_in.html", status, values)
 
 
@@ -82,10 +89,17 @@ async def _sign_in(site: Site, request: Request) -> Response:
     entered = await request.form(max_files=0, max_fields=10)
     gate, address = served(request), request.client.host if request.client else "unknown"
     name, password, secret = (_text(entered, field) for field in ("name", "password", "secret"))
+    if _provider_only(gate) and not secret.startswith("sl_"):
+        raise NotAuthenticated("Passwords and tokens sign nobody in here. Use the provider, or a sign-in link.")
     started = await (_by_secret(gate, secret, address) if secret else _by_password(site, gate, name, password, address))
     response = redirect(_next(_text(entered, "next")))
     set_cookie(request, response, started)
     return response
+
+
+def _provider_only(gate: Served) -> bool:
+    provider = gate.gate.settings.oidc
+    return provider is not None and provider.only
 
 
 def _text(entered: FormData, field: str) -> str:
@@ -123,7 +137,7 @@ async def _by_password(site: Site, gate: Served, name: str, password: str, addre
 
 async def _sign_out(visit: Visit) -> Response:
     await visit.write(lambda write: sessions.end(write, visit.secret))
-    response = redirect("/inbox/sign-in")
+    response = redirect("/inbox/sign-in?done=out")
     response.delete_cookie(cookie_name(visit.request), path="/")
     return response
 
@@ -134,10 +148,13 @@ async def _account(visit: Visit) -> Response:
 
 async def _account_page(visit: Visit, done: str, wrong: dict[str, str], status: int = 200) -> Response:
     has = await visit.read(lambda read: accounts.password_hash_of(read, visit.reviewer) is not None)
-    return visit.render("account.html", status, done=done, wrong=wrong, has_password=has)
+    passwords = not _provider_only(visit.served)
+    return visit.render("account.html", status, done=done, wrong=wrong, has_password=has, passwords=passwords)
 
 
 async def _set_password(visit: Visit) -> Response:
+    if _provider_only(visit.served):
+        raise NotPermitted("Passwords sign nobody in here.")
     fresh, again, current = (str(visit.form.get(name) or "") for name in ("password", "again", "current"))
     kept = await visit.read(lambda read: accounts.password_hash_of(read, visit.reviewer))
     if kept is not None:

@@ -172,6 +172,10 @@ class GateService:
         with self.backend.snapshot() as connection:
             return audit.verify(connection, self.audit_key)
 
+    def kept_key(self, name: str) -> bytes:
+        """A secret of 32 bytes that all processes on this database share; the first that asks makes it."""
+        return _kept_key(self.backend, name)
+
     @property
     def audit_key(self) -> str:
         """The public key that checkpoints and exports are signed with, in hex; auditors keep it."""

@@ -133,7 +133,7 @@ def new_session(write: Write, reviewer: str, *, how: str, token_id: str | None =
     Args:
         write: The transaction.
         reviewer: Who signed in.
-        how: By what: `link`, `token` or `password`.
+        how: By what: `link`, `token`, `password` or `oidc`.
         token_id: The reviewer's token by which; the session ends when it is revoked.
 
     Returns:

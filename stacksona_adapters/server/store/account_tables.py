@@ -1,8 +1,8 @@
-"""The tables of sign-in: accounts, links, sessions, and failures that slow the next attempt down."""
+"""The tables of sign-in: accounts, identities, links, sessions, and failures that slow the next attempt down."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Table, Text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Table, Text, UniqueConstraint
 
 from stacksona_adapters.server.store.tables import Moment, metadata
 
@@ -16,6 +16,17 @@ accounts = Table(
     Column("role", Text, nullable=False),
     Column("password_hash", Text),
     Column("password_at", Moment),
+)
+
+identities = Table(
+    "identities",
+    metadata,
+    Column("issuer", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("reviewer", Text, ForeignKey("reviewers.name"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    UniqueConstraint("issuer", "reviewer"),
 )
 
 sign_in_links = Table(

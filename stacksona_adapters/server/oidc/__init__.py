@@ -1,0 +1,1 @@
+"""Signing in to the inbox at an OpenID Connect provider."""
