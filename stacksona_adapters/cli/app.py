@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from stacksona_adapters.cli import audit, db, demo, doctor, keys, policy, reviews, rules, serve
+from stacksona_adapters.cli import audit, db, demo, doctor, grants, keys, policy, reviews, rules, serve
 from stacksona_adapters.cli.output import warn
 from stacksona_adapters.errors import StacksonaError
 
@@ -33,6 +33,7 @@ app.add_typer(keys.agents, name="agent")
 app.add_typer(keys.reviewers, name="reviewer")
 app.add_typer(rules.app, name="rules")
 app.add_typer(policy.app, name="policy")
+app.add_typer(grants.app, name="grant")
 app.add_typer(audit.app, name="audit")
 app.add_typer(db.app, name="db")
 app.command()(db.prune)

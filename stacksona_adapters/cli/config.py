@@ -90,6 +90,14 @@ AuditKey = Annotated[
         show_default=False,
     ),
 ]
+Grants = Annotated[
+    bool,
+    typer.Option(
+        "--grants/--no-grants",
+        envvar="STACKSONA_GRANTS",
+        help="Whether reviewers may grant similar requests too, and such grants count.",
+    ),
+]
 LogFormat = Annotated[
     str,
     typer.Option("--log-format", envvar="STACKSONA_LOG_FORMAT", help="text, or json: one object a line, requests too."),

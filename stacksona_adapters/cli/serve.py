@@ -15,6 +15,7 @@ import typer
 from stacksona_adapters.cli.config import (
     AuditKey,
     Config,
+    Grants,
     Host,
     LogFormat,
     MaxBody,
@@ -63,6 +64,7 @@ def serve(
     audit_key_file: AuditKey = None,
     max_body: MaxBody = 1024 * 1024,
     rate_limit: RateLimit = None,
+    grants: Grants = True,
     log_format: LogFormat = "text",
     oidc_issuer: Issuer = None,
     oidc_client_id: ClientId = None,
@@ -80,8 +82,6 @@ def serve(
 
     The first start on a database prints a sign-in link for the inbox and an agent's key.
     """
-    from stacksona_adapters.server import run
-
     if log_format not in ("text", "json"):
         raise typer.BadParameter(f"{log_format!r} is neither text nor json", param_hint="--log-format")
     settings = replace(
@@ -107,8 +107,15 @@ def serve(
             provider=oidc_provider,
             only=oidc_only,
         ),
+        grants=grants,
     )
     set_up(log_format)
+    _until_stopped(db, settings)
+
+
+def _until_stopped(db: str | None, settings: ServerSettings) -> None:
+    from stacksona_adapters.server import run
+
     with translated(settings.database), _listening(settings) as bound:
         url = run.url_of(bound)
         with _published(settings, url):  # before anybody is told of the gate

@@ -27,11 +27,13 @@ class Verdict:
         outcome: `approve`, `reject` or `revise`.
         message: What the agent is told.
         arguments: Edited arguments, for `approve`.
+        grant: Which later requests run without review, for `approve`; see `ReviewerClient.decide`.
     """
 
     outcome: Literal["approve", "reject", "revise"]
     message: str | None = None
     arguments: dict[str, Any] | None = None
+    grant: dict[str, Any] | None = None
 
 
 Script = Callable[[Review], "Verdict | None"]
@@ -75,7 +77,12 @@ class Reviewer:
             self._quiet.wait(_LOOK_AGAIN)
 
     def approve(
-        self, decision_id: str | None = None, *, arguments: Mapping[str, Any] | None = None, message: str | None = None
+        self,
+        decision_id: str | None = None,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        message: str | None = None,
+        grant: Mapping[str, Any] | None = None,
     ) -> Decision:
         """Approve a request: by id, else the oldest that is pending, as soon as there is one.
 
@@ -83,9 +90,11 @@ class Reviewer:
             decision_id: Which one.
             arguments: Edited arguments.
             message: What the agent is told.
+            grant: Which later requests run without review; see `ReviewerClient.decide`.
         """
         edited = dict(arguments) if arguments is not None else None
-        return self._decide(decision_id, Verdict("approve", message, edited))
+        granted = dict(grant) if grant is not None else None
+        return self._decide(decision_id, Verdict("approve", message, edited, granted))
 
     def reject(self, decision_id: str | None = None, *, message: str | None = None) -> Decision:
         """Reject a request; see `approve`."""
@@ -140,7 +149,17 @@ class Reviewer:
 
     def _decide(self, decision_id: str | None, verdict: Verdict) -> Decision:
         chosen = decision_id or self.waiting()[0].decision_id
-        return self.client.decide(chosen, verdict.outcome, message=verdict.message, arguments=verdict.arguments)
+        return _send(self.client, chosen, verdict)
+
+
+def _send(client: ReviewerClient, decision_id: str, verdict: Verdict) -> Decision:
+    return client.decide(
+        decision_id,
+        verdict.outcome,
+        message=verdict.message,
+        arguments=verdict.arguments,
+        grant=verdict.grant,
+    )
 
 
 class _Worker(threading.Thread):
@@ -179,9 +198,7 @@ class _Worker(threading.Thread):
 
     def _send(self, review: Review, verdict: Verdict) -> None:
         try:
-            self._client.decide(
-                review.decision_id, verdict.outcome, message=verdict.message, arguments=verdict.arguments
-            )
+            _send(self._client, review.decision_id, verdict)
         except GateUnavailable:
             return
         except GateRequestRefused as refusal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -15,7 +15,9 @@ from stacksona_adapters.errors import GateAuthenticationError
 from stacksona_adapters.gating.effects import Effect
 from stacksona_adapters.protocol.answers import read_v1
 from stacksona_adapters.protocol.calls import Answer, Call, json_object, read_model
+from stacksona_adapters.protocol.canonical import jsonable
 from stacksona_adapters.protocol.decisions import Decision
+from stacksona_adapters.protocol.grants import Grant, GrantPage
 from stacksona_adapters.protocol.reviews import Folder, Review, ReviewDetail, ReviewPage
 
 T = TypeVar("T")
@@ -68,6 +70,7 @@ class ReviewerClient:
         message: str | None = None,
         arguments: dict[str, Any] | None = None,
         action_digest: str | None = None,
+        grant: Mapping[str, Any] | None = None,
     ) -> Decision:
         """Decide a pending request.
 
@@ -77,15 +80,19 @@ class ReviewerClient:
             message: What the agent is told.
             arguments: Edited arguments, with which the action runs instead.
             action_digest: The version that the reviewer saw; the gate refuses if it changed since.
+            grant: For `approve`, which later requests run without review: `limits` (for each argument, by name,
+                `{"equal": value}`, `{"at_most": number, "at_least": number}` or `{"any": True}`), `max_uses`, and
+                `lasts` (seconds) or `until`.
 
         Raises:
-            GateRequestRefused: 409 if it is decided already, 422 if the edited arguments do not fit.
+            GateRequestRefused: 409 if it is decided already, 422 if the edited arguments or the grant do not fit.
         """
         body = {
             "outcome": outcome,
             "message": message,
             "arguments": arguments,
             "action_digest": action_digest,
+            "grant": jsonable(dict(grant), "grant") if grant is not None else None,
         }
         return self._post(decision_id, "decide", body, lambda answer: read_v1(json_object(answer)))
 
@@ -99,6 +106,24 @@ class ReviewerClient:
         """
         body = {"outcome": "ran" if ran else "did_not_run", "message": message}
         self._post(decision_id, "settle", body, json_object)
+
+    def grants(self) -> Iterator[Grant]:
+        """Every grant, those that have ended too, newest first, page by page."""
+        query: dict[str, str] = {}
+        while True:
+            page = self._send(Call("GET", "/v1/grants", read_model(GrantPage), query=query))
+            yield from page.grants
+            if page.next is None:
+                return
+            query["cursor"] = page.next
+
+    def revoke_grant(self, grant_id: str) -> Grant:
+        """Revoke a grant.
+
+        Raises:
+            GateRequestRefused: 404 if there is none, 409 if it was revoked before.
+        """
+        return self._send(Call("DELETE", f"/v1/grants/{quote(grant_id, safe='')}", read_model(Grant)))
 
     def note(self, decision_id: str, text: str) -> None:
         """Save a note on a request."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from stacksona_adapters.protocol.decisions import Outcome, Status
+from stacksona_adapters.protocol.grants import GrantRequest
 from stacksona_adapters.protocol.requests import Risk
 
 PROBLEM_JSON = "application/problem+json"
@@ -143,6 +144,7 @@ class DecideRequest(BaseModel):
 
     `action_digest` names the version that the reviewer saw; a request that changed since is a 409. It may also name a
     version that another reviewer has approved with changes, which `approve` without `arguments` then approves too.
+    `grant` is for outcome `approve`: which later requests it allows too.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -151,6 +153,7 @@ class DecideRequest(BaseModel):
     message: str | None = Field(default=None, max_length=10_000)
     arguments: dict[str, Any] | None = None
     action_digest: str | None = None
+    grant: GrantRequest | None = None
 
 
 class NoteRequest(BaseModel):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from stacksona_adapters.server.api import agent_api, agent_v1, health, metrics, problems, reviews, stream
+from stacksona_adapters.server.api import agent_api, agent_v1, grants, health, metrics, problems, reviews, stream
 from stacksona_adapters.server.api.changes import Change, Changes, changes_after
 from stacksona_adapters.server.api.http import Served
 from stacksona_adapters.server.api.limits import BodyLimit, RateLimit
@@ -39,6 +39,7 @@ ENDPOINTS = [
     *agent_v1.ENDPOINTS,
     *agent_api.ENDPOINTS,
     *reviews.ENDPOINTS,
+    *grants.ENDPOINTS,
     *health.ENDPOINTS,
     *metrics.ENDPOINTS,
 ]

@@ -72,6 +72,7 @@ class ServerSettings:
         checkpoint_interval: Seconds between signed checkpoints.
         open_metrics: Whether `/metrics` is for everybody who reaches the gate; else it needs a reviewer's token.
         oidc: How people sign in at an OpenID Connect provider; `None` where they do not.
+        grants: Whether reviewers may grant more than one request at a time, and such grants count.
         shutdown_timeout: Seconds that running requests get when the gate stops.
     """
 
@@ -97,6 +98,7 @@ class ServerSettings:
     checkpoint_interval: float = 300.0
     open_metrics: bool = False
     oidc: OidcSettings | None = None
+    grants: bool = True
     shutdown_timeout: float = 10.0
 
     @property

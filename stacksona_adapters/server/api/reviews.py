@@ -32,7 +32,12 @@ def _decision_id(request: Request) -> str:
     return text_of(request.path_params["decision_id"], "decision_id")
 
 
-def _page(request: Request) -> reviews.Page:
+def page_of(request: Request) -> reviews.Page:
+    """Which part of a listing a request asks for.
+
+    Raises:
+        Invalid: If `limit` is not within its bounds.
+    """
     text = request.query_params.get("limit", str(reviews.PAGE))
     if not text.isascii() or not text.isdigit() or not 0 < int(text[:9]) <= reviews.MOST:
         raise invalid("query limit", f"must be a number from 1 to {reviews.MOST}")
@@ -49,7 +54,7 @@ def _folder(request: Request) -> Folder | None:
 
 async def list_reviews(request: Request) -> Response:
     """A page of requests, by folder."""
-    folder, page = _folder(request), _page(request)
+    folder, page = _folder(request), page_of(request)
     return answer(await reviewer_read(request, lambda read, _: reviews.listing(read, folder, page)))
 
 

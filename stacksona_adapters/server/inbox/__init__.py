@@ -12,6 +12,7 @@ from stacksona_adapters.server.inbox import (
     admin,
     deliveries,
     figures,
+    grants,
     listing,
     live,
     policies,
@@ -61,6 +62,7 @@ def routes() -> list[BaseRoute]:
         *policies.routes(site),
         *deliveries.routes(site),
         *figures.routes(site),
+        *grants.routes(site),
         page(site, "/inbox/{rest:path}", _nothing),
     ]
 

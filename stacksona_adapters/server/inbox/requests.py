@@ -11,14 +11,15 @@ from starlette.responses import Response
 from stacksona_adapters.protocol.decisions import Outcome, Status
 from stacksona_adapters.protocol.reviews import DecideRequest, NoteRequest, ReviewDetail, SettleRequest
 from stacksona_adapters.server.api.http import text_of
-from stacksona_adapters.server.inbox import approving, diffs, display, editing, words
+from stacksona_adapters.server.inbox import approving, diffs, display, editing, granting, words
 from stacksona_adapters.server.inbox.web import HEADERS, Site, Visit, action, page, redirect
-from stacksona_adapters.server.service import permissions, reviews, search
+from stacksona_adapters.server.service import grants, permissions, reviews, search
 from stacksona_adapters.server.service.errors import Conflict, Gone, Invalid, NotPermitted, Refusal, invalid
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
+    from stacksona_adapters.protocol.grants import GrantRequest
     from stacksona_adapters.server.inbox.diffs import Changed
     from stacksona_adapters.server.service.context import Read, Write
 
@@ -34,6 +35,7 @@ def routes(site: Site) -> list[BaseRoute]:
         page(site, f"{_ONE}/arguments.json", _arguments),
         action(site, f"{_ONE}/decide", _decide),
         action(site, f"{_ONE}/edit", _edit),
+        action(site, f"{_ONE}/grant", _grant),
         action(site, f"{_ONE}/claim", _claim),
         action(site, f"{_ONE}/release", _release),
         action(site, f"{_ONE}/note", _note),
@@ -54,7 +56,7 @@ class Panel:
     """What the reviewer was about to do when the page was made.
 
     Attributes:
-        opened: Which part is open: `edit`, `revise`, `reject`, `note`, or none.
+        opened: Which part is open: `edit`, `grant`, `revise`, `reject`, `note`, or none.
         wrong: What was wrong with it.
         message: The text that was entered.
         fields: The fields of the edit.
@@ -62,6 +64,8 @@ class Panel:
         errors: What is wrong with the edit and belongs to no field.
         edited: The edit, which waits to be confirmed.
         changed: What it changes.
+        form: The form of a grant.
+        grant: The grant, which waits to be confirmed.
     """
 
     opened: str = ""
@@ -72,6 +76,8 @@ class Panel:
     errors: list[str] = field(default_factory=list)
     edited: dict[str, Any] | None = None
     changed: list[Changed] = field(default_factory=list)
+    form: granting.GrantForm | None = None
+    grant: GrantRequest | None = None
 
 
 def _id(visit: Visit) -> str:
@@ -87,7 +93,13 @@ async def _page(visit: Visit, panel: Panel, status: int = 200) -> Response:
 
     def look(read: Read) -> dict[str, Any]:
         review = reviews.detail(read, decision_id, visit.reviewer)
-        return {"review": review, "earlier": _earlier(read, review), "counts": search.counts(read)}
+        made = grants.made_with(read, review.decision_id)
+        return {
+            "review": review,
+            "earlier": _earlier(read, review),
+            "counts": search.counts(read),
+            "made_with_it": made,
+        }
 
     values = await visit.read(look)
     review: ReviewDetail = values["review"]
@@ -110,7 +122,15 @@ async def _page(visit: Visit, panel: Panel, status: int = 200) -> Response:
         pending=pending,
         unknown=review.outcome is Outcome.UNKNOWN,
         editable=editing.editable(review),
+        by_grant=words.by_grant(review),
+        grant_form=panel.form or (granting.form(review) if _grantable(visit, review) else None),
     )
+
+
+def _grantable(visit: Visit, review: ReviewDetail) -> bool:
+    few = len(review.arguments) <= editing.MOST_FIELDS
+    alone = review.approvals_needed == 1 and not review.approvals
+    return visit.served.gate.settings.grants and alone and few and editing.editable(review)
 
 
 def _filled(review: ReviewDetail, panel: Panel, changed: dict[str, Any] | None) -> Panel:
@@ -118,8 +138,8 @@ def _filled(review: ReviewDetail, panel: Panel, changed: dict[str, Any] | None) 
     if not editing.editable(review):
         return panel
     fields = panel.fields or editing.fields(review, changed)
-    kept = {name: getattr(panel, name) for name in ("opened", "wrong", "message", "errors", "edited", "changed")}
-    return Panel(**kept, fields=fields, json=display.as_json(review.arguments if changed is None else changed))
+    text = display.as_json(review.arguments if changed is None else changed)
+    return replace(panel, fields=fields, json=text)
 
 
 def _earlier(read: Read, review: ReviewDetail) -> list[Earlier]:
@@ -173,9 +193,11 @@ async def _decide(visit: Visit) -> Response:
 
 def _asked(visit: Visit, outcome: str, message: str) -> DecideRequest:
     fields: dict[str, Any] = {"outcome": outcome, "message": message or None, "action_digest": visit.field("seen")}
-    edited = visit.field("arguments")
+    edited, grant = visit.field("arguments"), visit.field("grant")
     if edited:
         fields["arguments"] = editing.read_json(edited)
+    if grant:
+        fields["grant"] = editing.read_json(grant)
     try:
         return DecideRequest.model_validate(fields)
     except ValidationError as error:
@@ -206,6 +228,20 @@ async def _edit(visit: Visit) -> Response:
     fields = editing.fields(review, edited)
     text = display.as_json(edited)
     return await _page(visit, Panel(opened="edit", fields=fields, json=text, edited=edited, changed=changed))
+
+
+async def _grant(visit: Visit) -> Response:
+    """Check a grant and say in one sentence what it means; nothing is decided yet."""
+    review = await visit.read(lambda read: reviews.detail(read, _id(visit)))
+    if review.action_digest != visit.field("seen"):
+        return await _page(visit, Panel(wrong="The agent changed the request meanwhile; look at it again."), 409)
+    form = granting.entered(review, visit.field)
+    try:
+        wanted = granting.wanted(review, form, visit.served.gate.settings.clock.now())
+        await visit.read(lambda read: grants.check(read, wanted, review.arguments))
+    except Invalid as error:
+        return await _page(visit, Panel(opened="grant", form=granting.placed(form, error)), 422)
+    return await _page(visit, Panel(form=form, grant=wanted))
 
 
 def _entered(review: ReviewDetail, visit: Visit) -> list[editing.Field]:

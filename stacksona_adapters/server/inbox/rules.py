@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from stacksona_adapters.server.inbox import editing
 from stacksona_adapters.server.inbox.admin import administers, oversees
 from stacksona_adapters.server.inbox.web import Site, Visit, action, page, redirect
-from stacksona_adapters.server.service import rules
+from stacksona_adapters.server.service import grants, rules
 from stacksona_adapters.server.service.errors import Invalid, Refusal
+from stacksona_adapters.server.service.rules import RuleOutcome
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -34,10 +35,10 @@ async def _rules(visit: Visit) -> Response:
 
 
 async def _page(visit: Visit, status: int = 200, **said: Any) -> Response:
-    listed = await visit.read(rules.list_rules)
+    listed, standing = await visit.read(lambda read: (rules.list_rules(read), grants.standing(read)))
     entered = dict.fromkeys(_FIELDS, "")
     values = {"entered": entered, "wrong": "", "sample": _SAMPLE, "tried": None, "wrong_sample": "", **said}
-    return visit.render("rules.html", status, section="rules", rules=listed, **values)
+    return visit.render("rules.html", status, section="rules", rules=listed, standing=standing, **values)
 
 
 def _value(kind: str, text: str) -> Any:
@@ -80,5 +81,6 @@ async def _try(visit: Visit) -> Response:
     listed = await visit.read(rules.list_rules)
     outcome, decisive = rules.judge(listed, call)
     matched = {rule.id: verdict for rule in listed if (verdict := rules.verdict(rule, call)) is not None}
-    tried = {"outcome": outcome, "decisive": decisive, "matched": matched}
+    grant = await visit.read(lambda read: grants.trial(read, call)) if outcome is RuleOutcome.REVIEW else None
+    tried = {"outcome": outcome, "decisive": decisive, "matched": matched, "grant": grant}
     return await _page(visit, sample=sample, tried=tried)

@@ -77,7 +77,7 @@ class Site:
             lstrip_blocks=True,
         )
         shown = {"foreign": text.foreign, "visible": text.visible, "plain": text.plain, "long": text.long_text}
-        self._templates.filters.update(shown, label=display.label, json=display.as_json)
+        self._templates.filters.update(shown, label=display.label, json=display.as_json, moment=text.moment)
         static = {name: f"/inbox/static/{name}?v={version}" for name, version in versions.items()}
         self._templates.globals.update(static=static, time_tag=text.time_tag, words=words, one=display.one)
 

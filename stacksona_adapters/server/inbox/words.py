@@ -47,7 +47,7 @@ SPANS = {
     Span.QUARTER: "last 90 days",
 }
 ENDINGS = {
-    Ending.ALLOWED: "Allowed by a rule",
+    Ending.ALLOWED: "Allowed by a rule or grant",
     Ending.APPROVED: "Approved",
     Ending.SENT_BACK: "Sent back",
     Ending.REJECTED: "Rejected",
@@ -56,7 +56,7 @@ ENDINGS = {
     Ending.WAITING: "Waiting",
 }
 STATUSES = {
-    Status.ALLOW: "Allowed by a rule",
+    Status.ALLOW: "Allowed",
     Status.REJECT: "Forbidden by a rule",
     Status.PENDING_REVIEW: "Waits for review",
     Status.APPROVED: "Approved",
@@ -74,6 +74,7 @@ KINDS = {
     "decision.revise": "Sent back",
     "decision.revised": "Request changed by the agent",
     "decision.expired": "Expired",
+    "grant.made": "Grant made: similar requests run",
     "decision.cancelled": "Withdrawn by the agent",
     "permission.taken": "Permission taken: the action starts",
     "permission.closed": "Outcome reported",
@@ -84,6 +85,9 @@ KINDS = {
     "review.exported": "Exported",
 }
 DECIDERS = {"role:reviewer": "everybody with the role reviewer", "role:admin": "every admin"}
+LASTS = {"3600": "an hour", "28800": "8 hours", "86400": "24 hours", "604800": "7 days", "2592000": "30 days"}
+"""How long a grant can hold, in seconds, as its form offers it."""
+
 _TYPES = {"upper_limit": "is above", "lower_limit": "is below", "between": "lies between", "contains": "contains"}
 
 
@@ -117,6 +121,18 @@ def version(review: ReviewDetail) -> str:
 def decider(entry: str) -> str:
     """An entry of a policy's deciders: a reviewer's name, or everybody with a role."""
     return DECIDERS.get(entry, entry)
+
+
+def by_grant(review: ReviewDetail) -> bool:
+    """Whether a reviewer's grant allowed a request."""
+    return review.rule is not None and review.rule.get("type") == "grant"
+
+
+def status(review: ReviewDetail) -> str:
+    """A request's status, and by what it was allowed."""
+    if review.status is Status.ALLOW:
+        return "Allowed by a grant" if by_grant(review) else "Allowed by a rule"
+    return STATUSES[review.status]
 
 
 def kind(name: str) -> str:

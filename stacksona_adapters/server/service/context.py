@@ -24,6 +24,7 @@ class Facts:
     history: int
     signer: TokenSigner
     auditor: AuditSigner
+    grants: bool
 
 
 @dataclass(frozen=True)

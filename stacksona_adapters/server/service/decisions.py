@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from stacksona_adapters.protocol.decisions import TRANSITIONS, Decision, Outcome, Status
 from stacksona_adapters.protocol.requests import REDACTED, GateRequest
 from stacksona_adapters.protocol.reviews import DecisionWebhook
-from stacksona_adapters.server.service import records, rules
+from stacksona_adapters.server.service import grants, records, rules
 from stacksona_adapters.server.service.errors import Conflict, NotFound, invalid
 from stacksona_adapters.server.service.pointers import find
 from stacksona_adapters.server.service.rules import RuleOutcome
@@ -47,7 +47,7 @@ _FIRST_STATUS = {
 
 
 def request(write: Write, agent: Agent, asked: GateRequest, *, attempt: str | None, label: str | None) -> Decision:
-    """Judge a request by the rules, and keep it for a person where they do not settle it.
+    """Judge a request by the rules, then by the reviewers' grants, and keep it for a person where neither settles it.
 
     Args:
         write: The transaction.
@@ -62,6 +62,10 @@ def request(write: Write, agent: Agent, asked: GateRequest, *, attempt: str | No
     """
     digest = checked_digest(asked)
     outcome, rule = rules.judge(rules.remembered(write), rule_call(write, agent.name, asked))
+    named = rule.as_dict() if rule is not None else None
+    grant = grants.use(write, agent.name, asked, named) if outcome is RuleOutcome.REVIEW else None
+    if grant is not None:
+        outcome, named = RuleOutcome.ALLOW, grant
     status = _FIRST_STATUS[outcome]
     taken = status is Status.ALLOW and attempt is not None
     row: dict[str, Any] = {
@@ -75,7 +79,8 @@ def request(write: Write, agent: Agent, asked: GateRequest, *, attempt: str | No
         "action": asked.action,
         "risk": asked.risk.value,
         "task_label": label,
-        "rule": json.dumps(rule.as_dict()) if rule is not None else None,
+        "rule": json.dumps(named) if named is not None else None,
+        "grant_id": grant["id"] if grant is not None else None,
         "action_digest": digest,
         "message": _rule_message(status, rule),
         "created_at": write.now,
@@ -85,7 +90,7 @@ def request(write: Write, agent: Agent, asked: GateRequest, *, attempt: str | No
         "consumed_by": attempt if taken else None,
         "outcome": Outcome.UNKNOWN.value if taken else None,
     }
-    row["audit_hash"] = _record_request(write, row, asked, rule)
+    row["audit_hash"] = _record_request(write, row, asked, named)
     write.connection.execute(_ADD, row)
     note_change(write, agent.name, row["decision_id"])
     return Decision(
@@ -114,14 +119,14 @@ def _rule_message(status: Status, rule: rules.Rule | None) -> str | None:
     return f"A rule of the gate forbids it ({rule.parameter}: {rule.type})."
 
 
-def _record_request(write: Write, row: dict[str, Any], asked: GateRequest, rule: rules.Rule | None) -> str:
+def _record_request(write: Write, row: dict[str, Any], asked: GateRequest, rule: dict[str, Any] | None) -> str:
     said = {
         "decision_id": row["decision_id"],
         "thread_id": row["thread_id"],
         "status": row["status"],
         "action_digest": row["action_digest"],
         "request": asked.model_dump(mode="json", exclude_none=True),
-        "rule": rule.as_dict() if rule is not None else None,
+        "rule": rule,
         "taken_by": row["consumed_by"],
     }
     return records.append(write, row["agent"], row["task_id"], "decision.requested", said)

@@ -60,6 +60,7 @@ class GateService:
                 history=settings.history,
                 signer=TokenSigner(_kept_key(self.backend, _SIGNING_KEY)),
                 auditor=AuditSigner(_audit_key(self.backend, settings)),
+                grants=settings.grants,
             )
         except BaseException:
             self.backend.close()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, delete, literal, or_, select, tuple_
 
 from stacksona_adapters.protocol.decisions import Outcome, Status
-from stacksona_adapters.server.service import journal
+from stacksona_adapters.server.service import grants, journal
 from stacksona_adapters.server.service.checkpoints import Head, checkpoint
 from stacksona_adapters.server.service.records import rfc3339
 from stacksona_adapters.server.store.delivery_tables import delivery_attempts
@@ -68,6 +68,7 @@ def prune(write: Write, before: datetime, by: str) -> int:
     heads = prunable(write, before)
     for agent, task_id, _, _ in heads:
         _remove(write, agent, task_id)
+    grants.forget(write, before)
     if heads:
         checkpoint(write, note={"prune": {"by": by, "before": rfc3339(before), "tasks": len(heads)}}, pruned=heads)
     return len(heads)

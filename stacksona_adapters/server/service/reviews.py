@@ -11,7 +11,7 @@ from sqlalchemy import and_, insert, or_, select
 from stacksona_adapters.protocol.chain import GENESIS, canonical_value
 from stacksona_adapters.protocol.decisions import Decision, Outcome, Status
 from stacksona_adapters.protocol.reviews import Folder, Note, Review, ReviewDetail, ReviewPage
-from stacksona_adapters.server.service import approvals, decisions, permissions, policies, records
+from stacksona_adapters.server.service import approvals, decisions, grants, permissions, policies, records
 from stacksona_adapters.server.service.approvals import Version
 from stacksona_adapters.server.service.edits import check_edit
 from stacksona_adapters.server.service.errors import Conflict, invalid
@@ -69,7 +69,16 @@ def listing(read: Read, folder: Folder | None, page: Page) -> ReviewPage:
     query = select(_table)
     if folder is not None:
         query = query.where(in_folder(folder))
-    rows = read.connection.execute(_cut(query, page, oldest_first=folder in _OLDEST_FIRST)).all()
+    return _page(read, query, page, oldest_first=folder in _OLDEST_FIRST)
+
+
+def granted(read: Read, grant_id: str, page: Page) -> ReviewPage:
+    """A page of the requests that a grant has allowed, newest first."""
+    return _page(read, select(_table).where(_table.c.grant_id == grant_id), page, oldest_first=False)
+
+
+def _page(read: Read, query: Select[Any], page: Page, *, oldest_first: bool) -> ReviewPage:
+    rows = read.connection.execute(_cut(query, page, oldest_first=oldest_first)).all()
     more = len(rows) > page.limit
     shown = rows[: page.limit]
     return ReviewPage(reviews=entries(read, shown), next=str(shown[-1].number) if more else None)
@@ -182,6 +191,8 @@ def check(read: Read, decision_id: str, asked: DecideRequest) -> str:
         Invalid: If the edited arguments do not fit.
     """
     row = decisions.get(read, decision_id)
+    if asked.grant is not None and asked.outcome != "approve":
+        raise invalid("/grant", "can be made only with outcome approve")
     if asked.arguments is None:
         return asked.action_digest or row.action_digest
     if asked.outcome != "approve":
@@ -206,10 +217,13 @@ def decide(write: Write, reviewer: str, decision_id: str, asked: DecideRequest, 
         NotFound: If there is no such decision.
         NotPermitted: If somebody else must decide on it.
         Conflict: If it was decided before, its time is over, it was changed since, or the reviewer approved it before.
+        Invalid: If the grant that it comes with cannot be made.
     """
     row = decisions.get(write, decision_id)
     needs = policies.check_may_decide(write, row, reviewer)
     version = _decidable(write, row, asked, seen)
+    if asked.grant is not None:
+        grants.check_needs(needs)
     said: dict[str, Any] = {"by": reviewer, "message": asked.message, "arguments": version.arguments}
     message = asked.message
     if asked.outcome == "approve" and needs.approvals > 1:
@@ -228,7 +242,11 @@ def decide(write: Write, reviewer: str, decision_id: str, asked: DecideRequest, 
         values |= {"edited_arguments": json.dumps(version.arguments), "action_digest": version.digest}
     if status is Status.APPROVED and _signs(write, row.agent):
         values |= permissions.signed(write, row.decision_id, version.digest, row.expires_at)
-    return _answer(write, decisions.change(write, row, f"decision.{status.value}", values, said))
+    decided = decisions.change(write, row, f"decision.{status.value}", values, said)
+    if asked.grant is not None:
+        approved = decisions.read_request(row).arguments if version.arguments is None else version.arguments
+        grants.make(write, row, reviewer, asked.grant, approved)
+    return _answer(write, decided)
 
 
 def _answer(write: Write, row: Row[Any]) -> Decision:

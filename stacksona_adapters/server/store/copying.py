@@ -10,7 +10,13 @@ from sqlalchemy import func, insert, select, text
 from stacksona_adapters.errors import ConfigurationError
 
 # Imported for their tables, which belong to the schema.
-from stacksona_adapters.server.store import account_tables, audit_tables, delivery_tables, policy_tables  # noqa: F401
+from stacksona_adapters.server.store import (  # noqa: F401
+    account_tables,
+    audit_tables,
+    delivery_tables,
+    grant_tables,
+    policy_tables,
+)
 from stacksona_adapters.server.store.engine import open_backend
 from stacksona_adapters.server.store.tables import metadata
 

@@ -167,6 +167,7 @@ decisions = Table(
     Column("consumed_at", Moment),
     Column("consumed_by", Text),
     Column("outcome", Text),
+    Column("grant_id", Text),
     Index(None, "agent", "task_id", "number"),
     Index(None, "status", "number"),
     Index(None, "outcome", "number"),
@@ -177,6 +178,13 @@ decisions = Table(
         "decided_at",
         sqlite_where=text("reviewer_id IS NOT NULL"),
         postgresql_where=text("reviewer_id IS NOT NULL"),
+    ),
+    Index(
+        "ix_decisions_granted",
+        "grant_id",
+        "number",
+        sqlite_where=text("grant_id IS NOT NULL"),
+        postgresql_where=text("grant_id IS NOT NULL"),
     ),
 )
 
