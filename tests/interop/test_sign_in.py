@@ -71,6 +71,22 @@ def test_what_is_asked(site: Site) -> None:
     assert "max-age=600" in cookie
 
 
+def test_behind_tls(site: Site) -> None:
+    """Where a proxy says https, both cookies are Secure, and the flow's has the prefix that binds it to this host."""
+    browser = site.browser()
+    browser.http.headers["X-Forwarded-Proto"] = "https"
+    answer = browser.get("/inbox/sign-in/oidc")
+    cookie = answer.headers["set-cookie"]
+    back = browser.back(answer.headers["location"])
+    done = browser.http.get(back, headers={"Cookie": cookie.partition(";")[0]})
+
+    assert cookie.startswith("__Host-stacksona_sign_in")
+    assert {"secure", "path=/"} <= {part.strip().lower() for part in cookie.split(";")}
+    assert done.status_code == 303
+    for each in done.headers.get_list("set-cookie"):
+        assert "secure" in each.lower()
+
+
 def test_the_session_is_a_new_one(site: Site) -> None:
     """A cookie that was there before is no session afterwards, and a session that was is over."""
     browser = site.browser()

@@ -15,7 +15,7 @@ import pytest
 from stacksona_adapters.server.clock import ManualClock
 from stacksona_adapters.server.oidc.errors import ProviderUnavailable
 from stacksona_adapters.server.oidc.flow import Flows
-from stacksona_adapters.server.oidc.provider import Provider, discover
+from stacksona_adapters.server.oidc.provider import Provider, discover, merged
 from stacksona_adapters.server.oidc.settings import OidcSettings
 from tests.cli.tools import command
 
@@ -147,6 +147,21 @@ def test_kept_and_left_alone(pages: Pages) -> None:
         assert len(pages.asked) == 4
 
     asyncio.run(play())
+
+
+def test_verified_is_said_of_one_address() -> None:
+    """Claims of the ID token go first; that another address is verified says nothing of the one in the ID token."""
+    more = {"sub": "1", "email": "ann@example.com", "email_verified": True, "name": "Ann"}
+
+    assert merged({"sub": "1"}, more) == more
+    assert merged({"sub": "1", "email": "ann@example.com"}, more) == more
+    assert merged({"sub": "1", "name": "A", "email_verified": False}, more) == {
+        **more,
+        "name": "A",
+        "email_verified": False,
+    }
+    other = merged({"sub": "1", "email": "root@example.com"}, more)
+    assert (other["email"], "email_verified" in other) == ("root@example.com", False)
 
 
 def test_doctor(pages: Pages, tmp_path: Path) -> None:

@@ -165,7 +165,10 @@ async def _callback(oidc: OidcSignIn, request: Request, checked: Checked) -> Res
     gate, said = served(request), request.query_params
     flow = oidc.flows.open(request.cookies.get(_flow_cookie(request), ""), gate.gate.settings.clock.now())
     if flow is None or not hmac.compare_digest(flow.state.encode(), said.get("state", "").encode()):
-        raise NotAuthenticated("This sign-in was begun in another window or took too long. Begin again.")
+        here = oidc.provider.settings.public_url
+        raise NotAuthenticated(
+            f"This sign-in took too long, or was begun in another window or not at {here}. Begin again."
+        )
     await oidc.provider.check_origin(said.get("iss"))
     if "error" in said:
         log.warning("the provider signed nobody in: %.60r", said["error"])

@@ -184,7 +184,7 @@ class Provider:
             claims = checked(id_token, (await self._discovered(newer_than=found.at)).keys, expected)
         if needed(self.settings) <= claims.keys() or not found.metadata.userinfo_endpoint:
             return claims
-        return {**await self._userinfo(found.metadata.userinfo_endpoint, access_token, claims["sub"]), **claims}
+        return merged(claims, await self._userinfo(found.metadata.userinfo_endpoint, access_token, claims["sub"]))
 
     async def sign_out_url(self) -> str | None:
         """Where the browser ends its session at the provider (RP-Initiated Logout 1.0), if it has such a place.
@@ -242,6 +242,16 @@ class Provider:
                 return kept
             self._failed_at = None
             return self._found
+
+
+def merged(claims: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """The claims of an ID token, and those of the UserInfo endpoint that it lacks.
+
+    That an address is verified is said of the address beside it, and is not moved to another one.
+    """
+    if "email" in claims and claims["email"] != more.get("email"):
+        more = {name: value for name, value in more.items() if name != "email_verified"}
+    return {**more, **claims}
 
 
 async def _json(method: str, url: str, **options: Any) -> dict[str, Any]:
