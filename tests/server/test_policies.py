@@ -493,6 +493,25 @@ def test_a_policy_that_is_removed_between(world: World) -> None:
     assert decide(ann, decision)["status"] == "approved"
 
 
+@pytest.mark.parametrize("who", ["one of the two", "a third"])
+def test_fewer_approvals_are_needed_now(world: World, who: str) -> None:
+    """Where those that are there would now be enough, it still takes somebody who approves."""
+    ann, bob, carl = people(world, "ann", "bob", "carl")
+    three = add(world, approvals=3)
+    decision = ask(world.agent())
+    decide(ann, decision)
+    decide(bob, decision)
+    add(world, approvals=2)
+    remove(world, three)
+
+    seen = detail(carl, decision)
+    final = decide(ann if who == "one of the two" else carl, decision)
+
+    assert (seen["status"], seen["approvals_given"], seen["approvals_needed"]) == ("pending_review", 2, 2)
+    assert final["status"] == "approved"
+    assert {"ann", "bob"} <= {one["reviewer_id"] for one in final["approvals"]}
+
+
 def test_a_policy_that_is_added_between(world: World) -> None:
     """A new policy holds for what waits already: a third approval, and only of whom it names."""
     ann, bob, carl = people(world, "ann", "bob", "carl")
