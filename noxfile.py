@@ -248,17 +248,15 @@ if present("tests/interop"):
 
     @nox.session
     def interop(session: nox.Session) -> None:
-        """The gate with other people's programs, which run on Node: an OpenID provider, a receiver of webhooks."""
+        """The gate with other people's programs, run by a wheel's Node: an OpenID provider, a webhook receiver."""
         chromium = find_browser(session)
-        if shutil.which("node") is None or shutil.which("npm") is None:
-            session.error("no Node: install Node 20.19 or newer with npm (Debian: apt-get install nodejs npm)")
         place = Path(session.create_tmp())  # above the copy that is tested, where Node looks too
         for name in ("package.json", "package-lock.json"):
             shutil.copy2(ROOT / "tests" / "interop" / name, place / name)
+        session.install(wheel(session, "server", "otel"), *groups("test", "browser", "interop"))
         with session.chdir(place):
-            npm = ["npm", "ci", "--engine-strict", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-            session.run(*npm, external=True)
-        session.install(wheel(session, "server", "otel"), *groups("test", "browser"))
+            quiet = ("--no-audit", "--no-fund", "--loglevel=error")
+            session.run("npm", "ci", "--engine-strict", "--ignore-scripts", *quiet)
         run_tests(session, "tests/interop", env={"CHROMIUM": chromium})
 
 

