@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import getpass
 import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
 from stacksona_adapters.cli.database import opened
 from stacksona_adapters.cli.options import AsJson, Db
 from stacksona_adapters.cli.output import Failed, counted, say, say_json, show_table, table
+
+if TYPE_CHECKING:
+    from stacksona_adapters.server.service.exports import Exported
+    from stacksona_adapters.server.service.gate import GateService
 
 app = typer.Typer(no_args_is_help=True, help="The audit chain: a record of every event and decision.")
 
@@ -23,7 +29,17 @@ Key = Annotated[
     str | None,
     typer.Option("--key", help="The public key that must have signed (`stacksona audit key`).", show_default=False),
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", help="The file to write; it must not exist yet.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", help="The file to write; it must not exist yet.", show_default=False)
+]
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", help="Write the request of --thread as a page to read and to print.", show_default=False),
+]
+Thread = Annotated[
+    str | None,
+    typer.Option("--thread", help="Only the task of this request (THR-... or dec_...).", show_default=False),
+]
 Agent = Annotated[str | None, typer.Option("--agent", help="Only this agent's tasks.", show_default=False)]
 Task = Annotated[str | None, typer.Option("--task", help="Only this task.", show_default=False)]
 
@@ -86,28 +102,90 @@ def _thread(file: Path) -> dict[str, Any] | None:
 
 
 @app.command()
-def export(out: Out, agent: Agent = None, task: Task = None, db: Db = None, as_json: AsJson = False) -> None:
+def export(
+    out: Out = None,
+    html: Html = None,
+    thread: Thread = None,
+    agent: Agent = None,
+    task: Task = None,
+    db: Db = None,
+    as_json: AsJson = False,
+) -> None:
     """Write the trail to a file that verifies by itself: records, signed checkpoints, a signature over all.
 
-    That it was exported, and by whom, is a part of the trail.
+    Or one request with `--thread`: so too, or with `--html` as a page to read and to print. That it was exported, and
+    by whom, is a part of the trail.
     """
-    lines = 0
-    with opened(db) as service:
-        try:
-            with out.open("xb") as file:
-                for line in service.export_audit(getpass.getuser(), agent=agent, task_id=task):
-                    file.write(line)
-                    lines += 1
-        except FileExistsError as error:
-            raise Failed(f"{out} is there already; give another --out.") from error
-        except OSError as error:
-            raise Failed(f"{out} cannot be written: {error.strerror or error}.") from error
+    if (out is None) == (html is None):
+        raise typer.BadParameter("name one file, by --out or by --html", param_hint="--out")
+    if html is not None and thread is None:
+        raise typer.BadParameter("a page shows one request: name it by --thread", param_hint="--html")
+    if thread is not None and (agent is not None or task is not None):
+        raise typer.BadParameter("leave out --agent and --task: a thread has one of each", param_hint="--thread")
+    file = html or out or Path()
+    with opened(db) as service, _new(file) as written:
+        if html is not None:
+            lines = _write(written, [_page(service, thread or "")])
+        else:
+            agent, task = _scope(service, thread) if thread is not None else (agent, task)
+            lines = _write(written, service.export_audit(getpass.getuser(), agent=agent, task_id=task))
         key = service.audit_key
     if as_json:
-        say_json({"file": str(out), "lines": lines, "public_key": key})
+        say_json({"file": str(file), "public_key": key, **({"lines": lines} if html is None else {})})
+    elif html is not None:
+        say(f"Wrote {file}. It is for reading; --out writes what can be verified.")
     else:
-        say(f"Wrote {counted(lines, 'line')} to {out}, signed with the key {key}.")
-        say(f"Verify it anywhere: python -m stacksona_adapters.audit {out} --key {key}")
+        say(f"Wrote {counted(lines, 'line')} to {file}, signed with the key {key}.")
+        say(f"Verify it anywhere: python -m stacksona_adapters.audit {file} --key {key}")
+
+
+@contextmanager
+def _new(path: Path) -> Iterator[BinaryIO]:
+    """A file that is not there yet, and is not left there half written."""
+    try:
+        file = path.open("xb")
+    except FileExistsError as error:
+        raise Failed(f"{path} is there already; give another name.") from error
+    except OSError as error:
+        raise Failed(f"{path} cannot be written: {error.strerror or error}.") from error
+    try:
+        with file:
+            yield file
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise Failed(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise
+
+
+def _write(file: BinaryIO, parts: Iterable[bytes]) -> int:
+    """Write parts; returns how many."""
+    many = 0
+    for part in parts:
+        file.write(part)
+        many += 1
+    return many
+
+
+def _exported(service: GateService, thread: str, form: str) -> Exported:
+    from stacksona_adapters.server.service import exports
+
+    by = getpass.getuser()
+    return service.write(lambda write: exports.export(write, by, thread, exports.Format(form)))
+
+
+def _page(service: GateService, thread: str) -> bytes:
+    """A request as a page."""
+    from stacksona_adapters.server.inbox import printed
+
+    content, _ = printed.page(_exported(service, thread, "html"))
+    return content.encode()
+
+
+def _scope(service: GateService, thread: str) -> tuple[str, str]:
+    """The agent and the task of a request whose records are exported."""
+    exported = _exported(service, thread, "jsonl")
+    return exported.agent, exported.review.task_id
 
 
 @app.command("log")

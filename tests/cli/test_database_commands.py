@@ -214,6 +214,55 @@ def test_the_trail_is_exported_and_verified(cli: Cli, stacksona_gate: RunningGat
     assert cli("audit", "verify", out).code == 1
 
 
+def test_one_thread_is_exported(cli: Cli, stacksona_gate: RunningGate, tmp_path: Path) -> None:
+    """A request alone: as a file that verifies, with its task's records only, and as a page; both are recorded."""
+    gate, db = stacksona_gate.gate("bot", wait=0), stacksona_gate.database
+    pending = gate.request(gate.action("refund", {"amount": 1, "to": "Zoë"})).decision
+    gate.request(gate.action("refund", {"amount": 2}))
+    gate.flush(10)
+    out, page, thread = tmp_path / "thread.jsonl", tmp_path / "thread.html", str(pending.thread_id)
+    key = cli("audit", "key", "--db", db, "--json").json["public_key"]
+
+    lines = cli("audit", "export", "--thread", thread, "--out", out, "--db", db)
+    shown = cli("audit", "export", "--thread", pending.id, "--html", page, "--db", db, "--json")
+
+    assert (lines.code, shown.code) == (0, 0), lines.err + shown.err
+    assert shown.json == {"file": str(page), "public_key": key}
+    found = cli("audit", "verify", out, "--key", key, "--json").json
+    assert (found["ok"], found["chains"]) == (True, 1)
+    records = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines() if '"type":"record"' in line]
+    assert {record["task"] for record in records} == {pending.task_id}
+    assert json.loads(records[-1]["payload"])["format"] == "jsonl"
+    text = page.read_text(encoding="utf-8")
+    assert all(part in text for part in (thread, "Zoë", key, *(record["hash"] for record in records)))
+    last = stacksona_gate.reviewer().client.review(pending.id).timeline[-1]
+    assert (last.kind, last.payload["format"]) == ("review.exported", "html")
+
+
+def test_what_cannot_be_exported(cli: Cli, stacksona_gate: RunningGate, tmp_path: Path) -> None:
+    """Wrong use is told apart from what is not there, and leaves no file behind."""
+    db, out = stacksona_gate.database, tmp_path / "out"
+    wrong = [
+        (),
+        ("--out", out, "--html", out),
+        ("--html", out),
+        ("--thread", "THR-1", "--agent", "bot", "--out", out),
+        ("--thread", "THR-1", "--task", "t", "--html", out),
+    ]
+
+    for words in wrong:
+        assert cli("audit", "export", *words, "--db", db).code == 2
+    for kind in ("--out", "--html"):
+        missing = cli("audit", "export", "--thread", "THR-00000000", kind, out, "--db", db)
+        assert (missing.code, "There is no decision" in missing.err) == (1, True)
+        assert not out.exists()
+        nowhere = cli("audit", "export", "--thread", "THR-0", kind, tmp_path / "no" / "file", "--db", db)
+        assert (nowhere.code, "cannot be written" in nowhere.err) == (1, True)
+    out.write_text("mine")
+    assert "is there already" in cli("audit", "export", "--thread", "THR-0", "--html", out, "--db", db).err
+    assert out.read_text() == "mine"
+
+
 def test_check_migrate_copy_and_prune(cli: Cli, stacksona_gate: RunningGate, tmp_path: Path) -> None:
     """The database's own commands, on a running gate; wrong words and missing files are told apart."""
     db, copied = stacksona_gate.database, tmp_path / "copy.db"

@@ -15,7 +15,7 @@ from tests.cli.tools import Cli, command, environment
 COMMANDS = [
     *("serve", "demo", "inbox", "show", "approve", "reject", "revise", "settle", "doctor"),
     *("agent add", "agent list", "agent revoke", "reviewer add", "reviewer list", "reviewer revoke"),
-    *("rules list", "rules add", "rules remove", "rules load", "audit verify"),
+    *("rules list", "rules add", "rules remove", "rules load", "audit verify", "audit export"),
 ]
 
 WITHOUT_TYPER = """

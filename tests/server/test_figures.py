@@ -242,7 +242,7 @@ def test_the_page(world: World) -> None:
     requests, waits, agents, tools = drawings(page)
 
     said = text_of(page)
-    assert "9 requests in the last 7 days: rules settled 6, people 3, and 0 wait." in said
+    assert "9 requests in the last 7 days: rules and grants settled 6, people 3, and 0 wait." in said
     assert "waited at most 40 s, 95 of 100 at most 1 h 30 min." in said
     heights = {
         part.attrib["class"]: float(part.attrib["height"])

@@ -20,7 +20,8 @@ from stacksona_adapters.server.inbox import (
     rules,
     signin,
 )
-from stacksona_adapters.server.inbox.web import HEADERS, HERE, Site, page, redirect
+from stacksona_adapters.server.inbox.templating import HERE
+from stacksona_adapters.server.inbox.web import HEADERS, Site, page, redirect
 from stacksona_adapters.server.service.errors import NotFound
 
 if TYPE_CHECKING:

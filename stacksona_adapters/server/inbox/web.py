@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -16,7 +14,7 @@ from starlette.routing import Route
 
 from stacksona_adapters.server.api.browser import carries_token, cookie_name, csrf_token, same_origin, session_secret
 from stacksona_adapters.server.api.http import Served, served, text_of
-from stacksona_adapters.server.inbox import display, text, words
+from stacksona_adapters.server.inbox.templating import environment
 from stacksona_adapters.server.service import errors, sessions
 from stacksona_adapters.server.service.accounts import Passwords, Role
 from stacksona_adapters.server.service.errors import Refusal
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-HERE = Path(__file__).parent
 CSRF_FIELD = "csrf"
 
 HEADERS = {
@@ -69,17 +66,9 @@ class Site:
 
     def __init__(self, versions: Mapping[str, str]) -> None:
         self.passwords = Passwords()
-        self._templates = Environment(
-            loader=FileSystemLoader(HERE / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        shown = {"foreign": text.foreign, "visible": text.visible, "plain": text.plain, "long": text.long_text}
-        self._templates.filters.update(shown, label=display.label, json=display.as_json, moment=text.moment)
+        self._templates = environment()
         static = {name: f"/inbox/static/{name}?v={version}" for name, version in versions.items()}
-        self._templates.globals.update(static=static, time_tag=text.time_tag, words=words, one=display.one)
+        self._templates.globals.update(static=static)
 
     def render(self, template: str, status: int, values: Mapping[str, Any]) -> Response:
         """A page."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, insert, or_, select
 
-from stacksona_adapters.protocol.chain import GENESIS, canonical_value
 from stacksona_adapters.protocol.decisions import Decision, Outcome, Status
 from stacksona_adapters.protocol.reviews import Folder, Note, Review, ReviewDetail, ReviewPage
 from stacksona_adapters.server.service import approvals, decisions, grants, permissions, policies, records
@@ -311,25 +310,3 @@ def claim(write: Write, reviewer: str, decision_id: str, *, release: bool = Fals
         return entries(write, [row])[0]
     kind = "review.released" if release else "review.claimed"
     return entries(write, [decisions.change(write, row, kind, {"claimed_by": holder}, {"by": reviewer})])[0]
-
-
-def export(write: Write, reviewer: str, decision_id: str) -> dict[str, Any]:
-    """A request's whole history; that it was exported is a part of it."""
-    row = decisions.get(write, decision_id)
-    said = {"decision_id": row.decision_id, "by": reviewer}
-    records.append(write, row.agent, row.task_id, "review.exported", said)
-    whole = detail(write, row.decision_id)
-    by = {"exported_at": records.rfc3339(write.now), "exported_by": reviewer}
-    return {**by, "review": whole.model_dump(mode="json"), "records": chain(write, row.agent, row.task_id)}
-
-
-def chain(read: Read, agent: str, task_id: str) -> list[dict[str, Any]]:
-    """A task's records with all that is needed to check their hashes."""
-    table = tables.records
-    query = select(table).where(table.c.agent == agent, table.c.task_id == task_id).order_by(table.c.seq)
-    prev, listed = GENESIS, []
-    for row in read.connection.execute(query):
-        told = {"seq": row.seq, "task": row.task_id, "at": row.at, "kind": row.kind, "prev": prev}
-        listed.append({**told, "payload": canonical_value(row.payload), "hash": row.hash})
-        prev = row.hash
-    return listed
