@@ -14,7 +14,7 @@ import pytest
 from stacksona_adapters import AsyncGate, Gate, GateAuthenticationError, GateProtocolError, Status, Timeouts
 from stacksona_adapters.client.reviewer import Verdict
 from stacksona_adapters.protocol.reviews import DecideRequest
-from stacksona_adapters.server.service import reviews
+from stacksona_adapters.server.service import keys, reviews
 from stacksona_adapters.testing.gate import RunningGate, running_gate
 from tests.client.hostile import Reply, Seen, hostile_gate
 
@@ -47,6 +47,7 @@ async def _wait_for_many(gate: AsyncGate, server: RunningGate) -> list[Status]:
 
 
 def _approve_all(write: Any, asked: list[Any]) -> None:
+    keys.add_reviewer(write, "ann", by="operator")
     for one in asked:
         seen = one.decision.action_digest or ""
         reviews.decide(write, "ann", one.decision.id, DecideRequest(outcome="approve"), seen)

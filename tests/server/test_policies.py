@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stacksona_adapters.protocol.requests import Risk
-from stacksona_adapters.server.service import accounts, policies
+from stacksona_adapters.protocol.reviews import DecideRequest
+from stacksona_adapters.server.service import accounts, policies, reviews
 from stacksona_adapters.server.service.accounts import Role
-from stacksona_adapters.server.service.errors import Conflict, Invalid, NotFound
+from stacksona_adapters.server.service.errors import Conflict, Invalid, NotFound, NotPermitted
 from tests.server.conftest import World, ask, assert_problem, consume, decide, new_task, refund
 
 if TYPE_CHECKING:
@@ -234,6 +235,17 @@ def test_there_is_a_most(world: World) -> None:
 
     with pytest.raises(Conflict, match="remove one first"):
         add(world, approvals=2)
+
+
+def test_a_revoked_reviewer_decides_no_more(world: World) -> None:
+    """Also where a session or token was looked at before it was revoked: the transaction that decides looks again."""
+    people(world, "ann")
+    decision = ask(world.agent())
+    world.service.revoke_reviewer("ann")
+    approve = DecideRequest(outcome="approve")
+
+    with pytest.raises(NotPermitted, match="can sign in"):
+        world.service.write(lambda w: reviews.decide(w, "ann", decision["id"], approve, decision["action_digest"]))
 
 
 def test_nobody_decides_on_requests_of_their_own_key(world: World) -> None:

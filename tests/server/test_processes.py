@@ -244,6 +244,7 @@ def test_a_missed_notification_costs_one_poll(two: Callable[..., Two]) -> None:
     """A change that nobody is told of is found by the slow poll."""
     gates = two(poll_interval=0.05)
     agent = gates.first.agent()
+    gates.first.reviewer("ann")
     decision = ask(agent)
 
     def silently(write: Write) -> None:

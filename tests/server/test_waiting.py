@@ -123,6 +123,7 @@ def test_missed_wake_costs_one_poll(start: Callable[..., World]) -> None:
 
     world = start(poll_interval=0.05)
     agent = world.agent()
+    world.reviewer("ann")
     decision = ask(agent)
     approve = DecideRequest(outcome="approve")
 

@@ -180,10 +180,12 @@ def check_may_decide(read: Read, row: Row[Any], reviewer: str) -> Requirement:
 
 def why_not(read: Read, row: Row[Any], reviewer: str, needs: Requirement) -> str | None:
     """Why a reviewer may not decide on a request, and who may; `None` where they may."""
-    role = accounts.role_of(read, reviewer)
+    present = people(read)
+    role = present.roles.get(reviewer)
+    if role is None:  # revoked since the session or token was looked at
+        return "Only a reviewer who can sign in decides."
     if not role.decides:
         return "An auditor reads and does not decide."
-    present = people(read)
     left = present.able(row.agent, needs)
     if reviewer in present.owners.get(row.agent, ()):
         why = f"A key of the agent {row.agent} is or was yours, and nobody decides on requests of their own key."
