@@ -145,6 +145,40 @@ def test_killed_under_load(shared: str) -> None:
 ONCE = ("decision.requested", "decision.approved", "permission.taken", "TOOL_EXECUTED", "permission.closed")
 
 
+def test_a_grant_is_never_exceeded(shared: str) -> None:
+    """Three processes allow by one grant, and one of them is killed meanwhile: as many as granted, not one more."""
+    grant = {"limits": {"amount": {"at_most": 100}}, "max_uses": 15, "lasts": 3600}
+    with fleet_of(shared) as fleet, GateService(ServerSettings(db_url=shared)) as service:
+        keys = [service.add_agent("refund-bot").key for _ in range(6)]
+        with Caller(fleet, keys[0]) as agent, Caller(fleet, service.add_reviewer("ann").token) as ann:
+            task = agent.post("/v1/tasks", TASK, "task").json()["task_id"]
+            first = agent.post("/v1/gate/decision", refund(task, 50), "first").json()
+            ann.post(f"/v1/reviews/{first['decision_id']}/decide", {"outcome": "approve", "grant": grant})
+            progress = Progress()
+
+            def asks(number: int) -> list[str]:
+                said = []
+                with Caller(fleet, keys[number], number) as caller:
+                    for n in range(8):
+                        asked = caller.post("/v1/gate/decision", refund(task, n), f"{number}-{n}")
+                        said.append(str(asked.json()["status"]))
+                        progress.one_more()
+                return said
+
+            with ThreadPoolExecutor(len(keys)) as pool:
+                asking = [pool.submit(asks, number) for number in range(len(keys))]
+                progress.wait_for_more(6)
+                fleet.kill(1)
+                statuses = Counter(status for each in asking for status in each.result())
+            [listed] = ann.get("/v1/grants").json()["grants"]
+            uses = ann.get(f"/v1/grants/{listed['grant_id']}/uses").json()["reviews"]
+        verified = service.verify_audit()
+
+    assert statuses == {"allow": 15, "pending_review": 33}
+    assert (listed["used"], listed["state"], len(uses)) == (15, "used_up", 15)
+    assert verified.ok, verified
+
+
 def test_webhooks_and_expiry_happen_once(shared: str) -> None:
     """Three processes look for what is due: each webhook is sent once, each expiry is marked once."""
     with (

@@ -100,6 +100,9 @@ def test_openapi(world: World) -> None:
         ("get", "/v1/gate/decisions/stream"),
         ("post", "/api/agent/tasks/{task_id}/requests"),
         ("post", "/v1/reviews/{decision_id}/decide"),
+        ("get", "/v1/grants"),
+        ("get", "/v1/grants/{grant_id}/uses"),
+        ("delete", "/v1/grants/{grant_id}"),
     ]:
         assert (method, path) in served
     ask_for = document["paths"]["/v1/gate/decision"]["post"]
