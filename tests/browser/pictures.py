@@ -45,7 +45,7 @@ def main(place: Path) -> None:
         light.screenshot(path=place / "inbox-list.png")
         request(light, gate.url, refund)
         light.locator("summary", has_text="Approve with edits").click()
-        light.get_by_label("Amount").fill("200")
+        light.get_by_label("Amount", exact=True).fill("200")
         light.get_by_role("button", name="Review changes").click()
         light.locator(".changes").wait_for()
         light.screenshot(path=place / "inbox-edit.png")

@@ -53,7 +53,7 @@ def test_two_people_approve_a_refund_with_an_edit(
         first.get_by_role("link", name="Order 8821").click()
         expect(first.get_by_role("heading", name="Needs 2 approvals")).to_be_visible()
         first.locator("summary", has_text="Approve with edits").click()
-        first.get_by_label("Amount").fill("200")
+        first.get_by_label("Amount", exact=True).fill("200")
         first.get_by_role("button", name="Review changes").click()
         first.get_by_role("button", name="Approve with these changes (1 of 2)").click()
         expect(first.get_by_role("status").filter(has_text="Your approval is noted, 1 of 2")).to_be_visible()
