@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import expect
+from sqlalchemy import insert
 
 from stacksona_adapters.server.service.accounts import Role
+from stacksona_adapters.server.store.tables import deliveries
 from tests.browser.conftest import link_for
 from tests.browser.scene import Agent, fill
 
@@ -147,6 +149,25 @@ def test_administration(
         page.get_by_role("button", name="Verify now").click()
         expect(page.get_by_role("status")).to_contain_text("Every chain holds")
         check(page, "audit")
+
+
+@looks()
+def test_deliveries(gate: RunningGate, ann: Callable[..., AbstractContextManager[Page]], look: dict[str, Any]) -> None:
+    """A log of webhooks of more than one page, in each state."""
+    about = Agent(gate).ask(action="pay")["decision_id"]
+    row = {"agent": "shop", "decision_id": about, "url": "http://127.0.0.1:9/never", "body": "{}", "attempts": 1}
+    row |= {"created_at": gate.settings.clock.now(), "last_error": "the receiver answered 503"}
+    rows = [{**row, "delivery_id": f"msg_{n}", "state": ("dead", "delivered")[n % 2]} for n in range(120)]
+    with gate.service.backend.writer.begin() as connection:
+        connection.execute(insert(deliveries), rows)
+    with ann(role=Role.ADMIN, **look) as page:
+        page.get_by_role("link", name="Deliveries").click()
+        page.get_by_role("link", name="Older").click()
+        expect(page.get_by_role("link", name="Newest")).to_be_visible()
+        check(page, "an older page")
+        page.get_by_role("link", name="Given up").click()
+        expect(page.get_by_role("link", name="Given up")).to_have_attribute("aria-current", "page")
+        check(page, "given up")
 
 
 @looks()

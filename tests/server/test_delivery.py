@@ -108,7 +108,7 @@ def test_a_failing_receiver_is_tried_again(world: World, receiver: Receiver) -> 
     delivered = hooked.until("delivered", 2)
 
     assert {headers["webhook-id"] for headers, _ in receiver.got} == {delivered.delivery_id}
-    tried = world.service.read(lambda read: deliveries.attempts(read, delivered.delivery_id))
+    (tried,) = world.service.read(lambda read: deliveries.attempts(read, [delivered.delivery_id])).values()
     assert [attempt.status for attempt in tried] == [503, 200]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from stacksona_adapters.server.service.accounts import Role
 from stacksona_adapters.server.service.deliveries import listed
@@ -229,6 +230,47 @@ def test_deliveries_are_listed_and_sent_again(start: Any) -> None:
 
     (now,) = world.service.read(listed)
     assert now.attempts < 99
+
+
+def test_the_log_of_deliveries_has_pages(start: Any) -> None:
+    """Every delivery is on one page, forward and back, in each state; sending one again leads back to its page."""
+    world = start(delivery_networks=())
+    root, agent = admin(world), world.agent()
+    wanted, about = [f"msg_{number:03}" for number in range(103)][::-1], ask(agent)["decision_id"]
+    row = {"agent": "refund-bot", "decision_id": about, "url": "http://127.0.0.1:9/never", "body": "{}", "attempts": 1}
+    rows = [
+        {**row, "delivery_id": name, "state": ("dead", "delivered")[place % 2], "created_at": world.clock.now()}
+        for place, name in enumerate(wanted)
+    ]
+    with world.service.backend.writer.begin() as connection:
+        connection.execute(insert(deliveries), rows[::-1])
+
+    def walk(path: str, name: str) -> list[list[str]]:
+        pages = []
+        while path:
+            page = root.page(path)
+            pages.append(re.findall(r'aria-label="Send again: (\w+)"', page))
+            link = re.search(rf'href="([^"]+)"[^>]*>{name}</a>', page)
+            path = html.unescape(link[1]) if link else ""
+            last.append(page)
+        return pages
+
+    last: list[str] = []
+    assert walk("/inbox/deliveries", "Older") == [wanted[:50], wanted[50:100], wanted[100:]]
+    newer = re.search(r'href="([^"]+)"[^>]*>Newer</a>', last[-1])
+    assert newer is not None
+    assert walk(html.unescape(newer[1]), "Newer") == [wanted[50:100], wanted[:50]]
+    assert walk("/inbox/deliveries?state=dead", "Older") == [wanted[0:100:2], wanted[100::2]]
+    assert "Given up 52 Under way 0 Delivered 51 All 103" in text_of(last[-1])
+    form = find_form(last[-1], "/resend")
+    back = root.send(form).headers["location"]
+    assert back.startswith("/inbox/deliveries?state=dead&before=")
+    assert wanted[102] in root.page(back)
+    assert root.send(find_form(root.page(back), "/resend"), back="//evil.example").headers["location"] == (
+        "/inbox/deliveries"
+    )
+    assert "Nothing more." in root.page("/inbox/deliveries?before=1")
+    assert root.get("/inbox/deliveries?before=x&after=%00&state=odd").status_code == 200
 
 
 def test_agent_with_a_webhook(world: World) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from stacksona_adapters.server.inbox.admin import administers, oversees
 from stacksona_adapters.server.inbox.web import Site, Visit, action, page, redirect
@@ -13,10 +14,9 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from stacksona_adapters.server.service.context import Read
-    from stacksona_adapters.server.service.deliveries import Attempt, DeliveryInfo
 
-STATES = {"": "All", "dead": "Given up", "pending": "Under way", "delivered": "Delivered"}
-_MOST = 50
+STATES = {"dead": "Given up", "pending": "Under way", "delivered": "Delivered", "": "All"}
+"""The states as the page names them; what somebody has to do comes first."""
 
 
 def routes(site: Site) -> list[BaseRoute]:
@@ -27,19 +27,36 @@ def routes(site: Site) -> list[BaseRoute]:
     ]
 
 
+def address(state: str, **where: int | None) -> str:
+    """The address of a part of the log."""
+    told = {"state": state, **where}
+    query = urlencode({name: value for name, value in told.items() if value})
+    return f"/inbox/deliveries?{query}" if query else "/inbox/deliveries"
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
 async def _log(visit: Visit) -> Response:
-    asked = visit.request.query_params.get("state", "")
-    state = asked if asked in STATES else ""
+    asked = visit.request.query_params
+    state = asked.get("state", "")
+    state = state if state in STATES else ""
+    before, after = _number(asked.get("before", "")), _number(asked.get("after", ""))
 
-    def look(read: Read) -> list[tuple[DeliveryInfo, list[Attempt]]]:
-        found = deliveries.listed(read, state=state or None, limit=_MOST)
-        return [(each, deliveries.attempts(read, each.delivery_id)) for each in found]
+    def look(read: Read) -> dict[str, Any]:
+        found = deliveries.page(read, state=state or None, before=before, after=after)
+        tries = deliveries.attempts(read, [each.delivery_id for each in found.listed])
+        return {"found": found, "tries": tries, "counts": deliveries.counts(read)}
 
-    listed = await visit.read(look)
-    return visit.render("deliveries.html", section="deliveries", listed=listed, state=state, states=STATES, most=_MOST)
+    values = await visit.read(look)
+    here = address(state, before=before, after=after)
+    return visit.render(
+        "deliveries.html", section="deliveries", **values, state=state, states=STATES, address=address, here=here
+    )
 
 
 async def _resend(visit: Visit) -> Response:
-    which = visit.field("which")
+    which, back = visit.field("which"), visit.field("back")
     await visit.write(lambda write: deliveries.resend(write, which, by=visit.reviewer))
-    return redirect("/inbox/deliveries")
+    return redirect(back if back.startswith("/inbox/deliveries?") else "/inbox/deliveries")

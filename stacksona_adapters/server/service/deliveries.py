@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from stacksona_adapters.server.service import journal
 from stacksona_adapters.server.service.errors import Conflict, NotFound
@@ -14,12 +14,17 @@ from stacksona_adapters.server.store.delivery_tables import delivery_attempts
 from stacksona_adapters.server.store.tables import agents, deliveries
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Row
 
     from stacksona_adapters.server.service.context import Read, Write
 
 PAUSES = tuple(timedelta(seconds=seconds) for seconds in (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400))
 """Pauses after each failed attempt, about three days in all (the schedule that Standard Webhooks suggests)."""
+
+PAGE = 50
+"""How many deliveries a page of the log shows."""
 
 LEASE = timedelta(minutes=2)
 """How long a claimed delivery belongs to the process that claimed it; longer than an attempt may take."""
@@ -59,6 +64,22 @@ class DeliveryInfo:
     next_attempt_at: datetime | None
     delivered_at: datetime | None
     last_error: str | None
+    number: int
+
+
+@dataclass(frozen=True)
+class DeliveryPage:
+    """A page of the log.
+
+    Attributes:
+        listed: Its deliveries, the newest first.
+        newer: The number after which newer ones follow; `None` on the newest page.
+        older: The number before which older ones follow; `None` on the oldest page.
+    """
+
+    listed: list[DeliveryInfo]
+    newer: int | None
+    older: int | None
 
 
 def due(read: Read) -> bool:
@@ -123,36 +144,56 @@ def resend(write: Write, delivery_id: str, *, by: str) -> None:
     journal.record(write, by, "delivery.resent", {"delivery": delivery_id, "decision_id": row.decision_id})
 
 
-def listed(read: Read, *, state: str | None = None, before: int | None = None, limit: int = 50) -> list[DeliveryInfo]:
-    """The newest deliveries first.
+def listed(read: Read) -> list[DeliveryInfo]:
+    """The newest deliveries first."""
+    return page(read).listed
+
+
+def page(
+    read: Read, *, state: str | None = None, before: int | None = None, after: int | None = None, limit: int = PAGE
+) -> DeliveryPage:
+    """A page of the log, the newest first.
 
     Args:
         read: The transaction.
         state: Only `pending`, `delivered` or `dead` ones.
-        before: The number of the last one of the page before.
-        limit: How many.
+        before: Only older ones than the one with this number (`older` of another page).
+        after: Only newer ones than the one with this number (`newer` of another page).
+        limit: How many at most.
     """
-    query = select(deliveries).order_by(deliveries.c.number.desc()).limit(limit)
+    number = deliveries.c.number
+    query = select(deliveries).limit(limit + 1)
     if state is not None:
         query = query.where(deliveries.c.state == state)
-    if before is not None:
-        query = query.where(deliveries.c.number < before)
-    return [_info(row) for row in read.connection.execute(query)]
+    if after is not None:
+        rows = read.connection.execute(query.where(number > after).order_by(number)).all()
+        found = [_info(row) for row in reversed(rows[:limit])]
+        return DeliveryPage(found, found[0].number if len(rows) > limit else None, found[-1].number if found else None)
+    query = query if before is None else query.where(number < before)
+    rows = read.connection.execute(query.order_by(number.desc())).all()
+    found = [_info(row) for row in rows[:limit]]
+    newer = found[0].number if found and before is not None else None
+    return DeliveryPage(found, newer, found[-1].number if len(rows) > limit else None)
 
 
-def attempts(read: Read, delivery_id: str) -> list[Attempt]:
-    """Every attempt of a delivery, oldest first.
+def counts(read: Read) -> dict[str, int]:
+    """How many deliveries there are of each state."""
+    query = select(deliveries.c.state, func.count().label("many")).group_by(deliveries.c.state)
+    nothing = dict.fromkeys(("dead", "pending", "delivered"), 0)
+    return nothing | {row.state: row.many for row in read.connection.execute(query)}
 
-    Raises:
-        NotFound: If there is no such delivery.
-    """
-    _get(read, delivery_id)
+
+def attempts(read: Read, delivery_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+    """Every attempt of some deliveries, oldest first."""
     query = (
         select(delivery_attempts)
-        .where(delivery_attempts.c.delivery_id == delivery_id)
+        .where(delivery_attempts.c.delivery_id.in_(delivery_ids))
         .order_by(delivery_attempts.c.number)
     )
-    return [Attempt(row.at, row.status, row.error, row.seconds) for row in read.connection.execute(query)]
+    found: dict[str, list[Attempt]] = {delivery_id: [] for delivery_id in delivery_ids}
+    for row in read.connection.execute(query):
+        found[row.delivery_id].append(Attempt(row.at, row.status, row.error, row.seconds))
+    return found
 
 
 def _get(read: Read, delivery_id: str) -> Row[Any]:
@@ -174,4 +215,5 @@ def _info(row: Row[Any]) -> DeliveryInfo:
         row.next_attempt_at,
         row.delivered_at,
         row.last_error,
+        row.number,
     )
