@@ -88,7 +88,7 @@ def claim(write: Write) -> Claimed | None:
         select(decisions).where(*_new(write)).order_by(decisions.c.number).limit(_MOST)
     ).all()
     columns: list[Any] = [*decisions.c, approvals.c.number.label("approval")]
-    approved = select(*columns).join(approvals, _OF).where(*_half(write))
+    approved: Any = select(*columns).join(approvals, _OF).where(*_half(write))
     half = write.connection.execute(approved.order_by(approvals.c.number).limit(_MOST)).all()
     if not new and not half:
         return None
