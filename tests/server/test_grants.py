@@ -18,6 +18,7 @@ from stacksona_adapters.server.service import policies
 from stacksona_adapters.server.service.accounts import Role, give_role
 from stacksona_adapters.server.service.limits import misfits
 from tests.server.conftest import World, ask, assert_problem, consume, decide, new_task, refund
+from tests.server.test_audit import tamper
 from tests.server.test_races import at_once, second_gate
 
 if TYPE_CHECKING:
@@ -315,6 +316,33 @@ def test_the_gates_own_journal(world: World) -> None:
     assert (granted.kind, granted.by, granted.said["limits"]) == ("grant.made", "ann", LIMITS)
     assert (revoked.kind, revoked.by, revoked.said["made_by"]) == ("grant.revoked", "bob", "ann")
     assert granted.said["grant_id"] == revoked.said["grant_id"] == made["grant_id"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("UPDATE grants SET max_uses = 1000", "not what the record"),
+        ("UPDATE grants SET limits = replace(limits, '200', '2000')", "not what the record"),
+        ("UPDATE grants SET until = until + 1", "not what the record"),
+        ("UPDATE grants SET created_by = 'bob'", "not what the record"),
+        ("UPDATE grants SET id = 'grant_other'", "not what the record"),
+        ("UPDATE grants SET used = 0", "more requests than it counts"),
+        ("UPDATE grants SET used = 6", "more requests than it counts"),
+        ("UPDATE grants SET revoked_at = NULL", "revoked, and is not any more"),
+    ],
+)
+def test_tampering(world: World, statement: str, why: str) -> None:
+    """A grant that somebody made or changed in the database itself is found by the check of the trail."""
+    agent, reviewer = world.agent(), world.reviewer()
+    made = grant_to(agent, reviewer)
+    ask(agent, 5)
+    if "revoked" in statement:
+        reviewer.delete(f"/v1/grants/{made['grant_id']}")
+    assert world.service.verify_audit().ok
+
+    tamper(world, statement)
+
+    assert why in str(world.service.verify_audit().broken)
 
 
 def test_what_a_grant_allowed(world: World) -> None:

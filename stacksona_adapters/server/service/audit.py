@@ -12,7 +12,7 @@ from sqlalchemy import select
 from stacksona_adapters.protocol.canonical import canonical_json
 from stacksona_adapters.protocol.chain import CHECKPOINT_CONTEXT, EXPORT_CONTEXT, EXPORT_FORMAT, GENESIS
 from stacksona_adapters.protocol.ed25519 import verify as genuine
-from stacksona_adapters.server.service import records
+from stacksona_adapters.server.service import grants, records
 from stacksona_adapters.server.store.audit_tables import checkpoints
 from stacksona_adapters.server.store.tables import records as records_table
 from stacksona_adapters.server.store.tables import tasks
@@ -78,7 +78,7 @@ def _records(read: Read, head: Row[Any]) -> Iterator[dict[str, Any]]:
 
 
 def verify(connection: Connection, public_key: str) -> Verified:
-    """Check every chain, the decisions, and the signed checkpoints over the chains' heads.
+    """Check every chain, the decisions, the signed checkpoints over the chains' heads, and the reviewers' grants.
 
     Args:
         connection: The database.
@@ -95,7 +95,9 @@ def verify(connection: Connection, public_key: str) -> Verified:
             return replace(found, broken=f"checkpoint {number}: {why}")
         _gather(heads, json.loads(row.statement))
         prev = row.hash
-    return _check_heads(connection, heads, found)
+    found = _check_heads(connection, heads, found)
+    why = grants.forged(connection) if found.ok else None
+    return found if why is None else replace(found, broken=why)
 
 
 def _wrong(row: Row[Any], number: int, prev: str, public_key: str) -> str | None:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, update
 
 from stacksona_adapters.protocol.chain import canonical_value
 from stacksona_adapters.protocol.grants import LONGEST_DAYS, Grant, GrantPage, GrantRequest, GrantState, Limit
@@ -22,12 +22,14 @@ from stacksona_adapters.server.service.limits import misfits
 from stacksona_adapters.server.service.pointers import join
 from stacksona_adapters.server.service.tokens import new_id
 from stacksona_adapters.server.store.grant_tables import grants
+from stacksona_adapters.server.store.tables import decisions
+from stacksona_adapters.server.store.tables import records as chained
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Row
+    from sqlalchemy import ColumnElement, Connection, Row
 
     from stacksona_adapters.protocol.requests import GateRequest
     from stacksona_adapters.server.service.context import Read, Write
@@ -87,11 +89,16 @@ def make(write: Write, row: Row[Any], reviewer: str, wanted: GrantRequest, argum
     }
     write.connection.execute(insert(grants), values)
     write.memory.pop(_memory(row.agent, row.action), None)
-    said = {name: values[name] for name in ("agent", "label", "tool", "risk", "max_uses", "decision_id")}
-    said |= {"grant_id": values["id"], "limits": canonical_value(values["limits"])}
-    said["until"] = records.rfc3339(values["until"])
+    said = _said(values)
     records.append(write, row.agent, row.task_id, "grant.made", {**said, "by": reviewer})
     journal.record(write, reviewer, "grant.made", said)
+
+
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the trail says of a grant that is made."""
+    said = {name: values[name] for name in ("agent", "label", "tool", "risk", "max_uses", "decision_id")}
+    said |= {"grant_id": values["id"], "limits": canonical_value(values["limits"])}
+    return {**said, "until": records.rfc3339(values["until"])}
 
 
 def check(read: Read, wanted: GrantRequest, arguments: Mapping[str, Any]) -> None:
@@ -271,6 +278,25 @@ def ended(read: Read, limit: int) -> list[Grant]:
     """The grants that have ended, newest first."""
     query = select(grants).where(_over(read.now)).order_by(grants.c.number.desc()).limit(limit)
     return [grant(read, row) for row in read.connection.execute(query)]
+
+
+def forged(connection: Connection) -> str | None:
+    """What is wrong with the first grant that is not what the gate's own chain says of it; `None` where all are."""
+    mine = (chained.c.agent == journal.NOBODY, chained.c.task_id == journal.CHAIN)
+    query = select(chained.c.kind, chained.c.payload).where(*mine, chained.c.kind.in_(("grant.made", "grant.revoked")))
+    told = [(row.kind, canonical_value(row.payload)) for row in connection.execute(query)]
+    made = {each.pop("grant_id"): each for kind, each in told if kind == "grant.made"}
+    ended = {each["grant_id"] for kind, each in told if kind == "grant.revoked"}
+    for row in connection.execute(select(grants).order_by(grants.c.number)).mappings():
+        is_now = {**_said(dict(row)), "by": row["created_by"]}
+        if {"grant_id": row["id"], **made.get(row["id"], {})} != is_now:
+            return f"grant {row['id']} is not what the record of its making says"
+        if row["id"] in ended and row["revoked_at"] is None:
+            return f"grant {row['id']} was revoked, and is not any more"
+        uses = select(func.count()).where(decisions.c.grant_id == row["id"])
+        if not connection.execute(uses).scalar_one() <= row["used"] <= row["max_uses"]:
+            return f"grant {row['id']} has allowed more requests than it counts"
+    return None
 
 
 def _over(moment: datetime) -> ColumnElement[bool]:
