@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,16 @@ def main(place: Path) -> None:
         phone = signed_in(color_scheme="light", viewport={"width": 390, "height": 780}, device_scale_factor=2)
         request(phone, gate.url, refund)
         phone.screenshot(path=place / "inbox-phone.png")
+        light.goto(f"{gate.url}/inbox/requests/{refund['decision_id']}")
+        gate.reviewer("ben").approve(refund["decision_id"], message="The carrier pays.")
+        with light.expect_download() as loading:
+            light.get_by_role("button", name="Export (HTML, to print)").click()
+        paper = chromium.new_page(viewport={"width": 900, "height": 1100})
+        with tempfile.TemporaryDirectory() as directory:
+            file = Path(directory) / loading.value.suggested_filename
+            loading.value.save_as(file)
+            paper.goto(file.as_uri())
+        paper.screenshot(path=place / "export.png")
         chromium.close()
     figures(place, found)
 

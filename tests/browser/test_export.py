@@ -37,7 +37,7 @@ def opened(browser: Browser, file: Path, said: list[str], **look: Any) -> Page:
     context = browser.new_context(offline=True, **look)
     context.on("request", lambda asked: said.append(asked.url) if asked.url != file.as_uri() else None)
     page = context.new_page()
-    page.on("dialog", lambda each: (said.append(each.message), each.dismiss()))
+    page.on("dialog", lambda each: said.append(each.message))
     page.on("console", lambda each: said.append(each.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(file.as_uri())

@@ -102,8 +102,8 @@ def decided(world: World) -> tuple[httpx.Client, dict[str, Any]]:
     decision = agent.post("/v1/gate/decision", json=body).json()
     reviewer.post(f"/v1/reviews/{decision['decision_id']}/notes", json={"text": "Asked the carrier."})
     world.advance(minutes=4)
-    edit = {"arguments": {**fields["arguments"], "amount": 200}}
-    done = decide(reviewer, decision, message="Less the first part.", **edit)
+    edited = {"amount": 200, "note": "n" * 1500, "many": list(range(100))}
+    done = decide(reviewer, decision, message="Less the first part.", arguments=edited)
     assert consume(agent, done).status_code == 200
     return reviewer, decision
 
