@@ -269,7 +269,7 @@ def test_maker_who_no_longer_decides(world: World) -> None:
 
     assert (as_auditor, state, again) == ([WAITS], "suspended", [ALLOWED])
     assert statuses(agent, 1) == [WAITS]
-    assert (listed(bob)[0]["used"], listed(bob)[0]["state"]) == (1, "suspended")
+    assert (listed(bob)[0]["used"], listed(bob)[0]["state"]) == (1, "revoked")
 
 
 def test_where_two_must_approve(world: World) -> None:

@@ -560,6 +560,33 @@ def test_who_approved_must_still_be_permitted(world: World, lost: str) -> None:
     assert (final["status"], [one["reviewer_id"] for one in final["approvals"]]) == ("approved", ["bob", "carl"])
 
 
+def test_a_token_that_leaked_leaves_nothing(world: World) -> None:
+    """Who is revoked and added again has neither their half approval nor their grants back, whoever made them."""
+    ann, bob = people(world, "ann", "bob")
+    add(world, **TWO_FOR_CRITICAL)
+    agent = world.agent()
+    half, whole = ask(agent, risk="critical"), ask(agent, risk="critical")
+    decide(ann, half)
+    decide(bob, whole)
+    decide(ann, whole)
+    limits = {"amount": {"at_most": 200}}
+    decide(ann, ask(agent), grant={"limits": limits, "max_uses": 5, "lasts": 3600})
+    assert ask(agent)["status"] == "allow"
+
+    token = world.service.list_reviewers()[0].tokens[0].id
+    world.service.revoke_reviewer(token)
+    world.service.add_reviewer("ann")
+
+    assert ask(agent)["status"] == "pending_review"
+    assert detail(bob, half)["approvals"] == []
+    assert detail(bob, half)["timeline"][-1]["kind"] == "decision.approval_withdrawn"
+    assert decide(bob, half)["status"] == "pending_review"
+    assert [one["reviewer_id"] for one in detail(bob, whole)["approvals"]] == ["bob", "ann"]
+    kinds = [entry.kind for entry in world.service.list_journal(4)]
+    assert {"reviewer.token_revoked", "grant.revoked"} <= set(kinds)
+    assert world.service.verify_audit().ok
+
+
 def test_it_expires_between(world: World) -> None:
     """A first approval does not stop the clock."""
     ann, bob = people(world, "ann", "bob")

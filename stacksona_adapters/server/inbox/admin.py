@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import StreamingResponse
 
 from stacksona_adapters.server.inbox.web import HEADERS, Site, Visit, action, page, redirect
-from stacksona_adapters.server.service import accounts, identities, journal, keys, policies, sessions
+from stacksona_adapters.server.service import accounts, identities, journal, keys, policies, revocation, sessions
 from stacksona_adapters.server.service.accounts import Role
 from stacksona_adapters.server.service.errors import Refusal, invalid
 
@@ -153,7 +153,7 @@ async def _revoke_reviewer(visit: Visit) -> Response:
 
     def act(write: Write) -> None:
         accounts.check_not_last_admin(write, which)
-        keys.revoke_reviewer(write, which, by=visit.reviewer)
+        revocation.revoke_reviewer(write, which, by=visit.reviewer)
 
     try:
         await visit.write(act)

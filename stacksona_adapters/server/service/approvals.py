@@ -14,6 +14,7 @@ from stacksona_adapters.protocol.reviews import Approval
 from stacksona_adapters.server.service import policies
 from stacksona_adapters.server.service.errors import Conflict
 from stacksona_adapters.server.store.policy_tables import approvals
+from stacksona_adapters.server.store.tables import decisions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,6 +140,16 @@ def give(
         write.connection.execute(delete(approvals).where(*stale))
     now = Approval(reviewer_id=reviewer, at=write.now, action_digest=version.digest, message=message)
     return [*agreeing, now]
+
+
+def withdraw(write: Write, reviewer: str) -> list[str]:
+    """Drop a reviewer's approvals of requests that still wait; gives the ids of those requests."""
+    pending = select(decisions.c.decision_id).where(decisions.c.status == Status.PENDING_REVIEW.value)
+    mine = (approvals.c.reviewer == reviewer, approvals.c.decision_id.in_(pending))
+    found = list(write.connection.execute(select(approvals.c.decision_id).where(*mine)).scalars())
+    if found:
+        write.connection.execute(delete(approvals).where(*mine))
+    return found
 
 
 def forget(write: Write, decision_id: str) -> list[str]:

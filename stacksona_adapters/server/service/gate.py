@@ -11,7 +11,17 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import OperationalError
 
 from stacksona_adapters.errors import ConfigurationError
-from stacksona_adapters.server.service import audit, checkpoints, decisions, journal, keys, records, retention, rules
+from stacksona_adapters.server.service import (
+    audit,
+    checkpoints,
+    decisions,
+    journal,
+    keys,
+    records,
+    retention,
+    revocation,
+    rules,
+)
 from stacksona_adapters.server.service.checkpoints import AuditSigner
 from stacksona_adapters.server.service.context import Facts, Read, Write
 from stacksona_adapters.server.service.tokens import TokenSigner
@@ -141,8 +151,8 @@ class GateService:
         return self.read(keys.list_reviewers)
 
     def revoke_reviewer(self, which: str) -> int:
-        """Revoke a token by its id or all tokens of a reviewer by name."""
-        return self.write(lambda w: keys.revoke_reviewer(w, which, by=journal.OPERATOR))
+        """Revoke a token by its id or all tokens of a reviewer by name (see `revocation`)."""
+        return self.write(lambda w: revocation.revoke_reviewer(w, which, by=journal.OPERATOR))
 
     def add_rule(self, **fields: Any) -> rules.Rule:
         """Add a rule; the fields are those of `rules.NewRule`.

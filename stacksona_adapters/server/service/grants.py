@@ -322,6 +322,13 @@ def revoke(write: Write, reviewer: str, grant_id: str) -> Grant:
     return find(write, grant_id)
 
 
+def revoke_all(write: Write, by: str, reviewer: str) -> None:
+    """Revoke every grant of a reviewer that has not ended."""
+    mine = (grants.c.created_by == reviewer, grants.c.until > write.now, *_OPEN)
+    for grant_id in list(write.connection.execute(select(grants.c.id).where(*mine)).scalars()):
+        revoke(write, by, grant_id)
+
+
 def forget(write: Write, before: datetime) -> None:
     """Remove the grants that could no longer be used since a moment."""
     gone = or_(grants.c.until < before, and_(grants.c.revoked_at.is_not(None), grants.c.revoked_at < before))

@@ -213,6 +213,12 @@ def revoke_reviewer(write: Write, which: str, *, by: str) -> int:
     return len(done)
 
 
+def reviewers_of(read: Read, which: str) -> list[str]:
+    """The reviewer of a token's id, or of a name."""
+    mine = or_(reviewer_tokens.c.id == which, reviewer_tokens.c.reviewer == which)
+    return list(read.connection.execute(select(reviewer_tokens.c.reviewer).where(mine).distinct()).scalars())
+
+
 def _revoke(write: Write, table: Any, owner: Any, which: str) -> list[str]:
     mine = or_(table.c.id == which, owner == which)
     found = write.connection.execute(select(table.c.id, table.c.revoked_at).where(mine).order_by(table.c.id)).all()
