@@ -20,6 +20,7 @@ from stacksona_adapters.server.api.metrics import CountRequests, Metrics
 from stacksona_adapters.server.api.openapi import describe
 from stacksona_adapters.server.delivery.notify import Notifier
 from stacksona_adapters.server.delivery.worker import DeliveryWorker
+from stacksona_adapters.server.inbox import exporting
 from stacksona_adapters.server.inbox import routes as inbox_routes
 from stacksona_adapters.server.inbox.oidc import OidcSignIn
 from stacksona_adapters.server.oidc.flow import Flows
@@ -39,6 +40,7 @@ ENDPOINTS = [
     *agent_v1.ENDPOINTS,
     *agent_api.ENDPOINTS,
     *reviews.ENDPOINTS,
+    *exporting.ENDPOINTS,
     *grants.ENDPOINTS,
     *health.ENDPOINTS,
     *metrics.ENDPOINTS,

@@ -1,8 +1,7 @@
-"""The reviewer's API (wire contract, section 6)."""
+"""The reviewer's API (wire contract, section 6); the export, which may be a page, is in `inbox/exporting.py`."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -20,16 +19,13 @@ from stacksona_adapters.protocol.reviews import (
 )
 from stacksona_adapters.server.api.http import answer, body_of, reviewer_read, reviewer_write, text_of
 from stacksona_adapters.server.api.routes import Endpoint
-from stacksona_adapters.server.inbox.printed import as_file
-from stacksona_adapters.server.service import exports, permissions, reviews
-from stacksona_adapters.server.service.errors import NotPermitted, invalid
-from stacksona_adapters.server.service.exports import Format
+from stacksona_adapters.server.service import permissions, reviews
+from stacksona_adapters.server.service.errors import invalid
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from stacksona_adapters.server.service.context import Write
-    from stacksona_adapters.server.service.exports import Exported
 
 
 def _decision_id(request: Request) -> str:
@@ -115,39 +111,6 @@ async def settle(request: Request) -> Response:
     return answer(write_v1(decision))
 
 
-async def export(request: Request) -> Response:
-    """A request's whole history, as JSON or as an HTML file; that it was exported is recorded."""
-    decision_id, form = _decision_id(request), _format(request)
-    _check_meant(request)
-
-    def act(write: Write, reviewer: str) -> Exported:
-        return exports.export(write, reviewer, decision_id, form)
-
-    exported = await reviewer_write(request, act, decides=False)
-    if form is Format.JSON:
-        return answer(exported.as_json())
-    return await asyncio.to_thread(as_file, exported)
-
-
-def _format(request: Request) -> Format:
-    """What the query names; without it HTML for who asks for that and not for JSON, as browsers do."""
-    name, accepts = request.query_params.get("format"), request.headers.get("accept", "")
-    if name is None:
-        return Format.HTML if "text/html" in accepts and "application/json" not in accepts else Format.JSON
-    if name not in ("json", "html"):
-        raise invalid("query format", "must be json or html")
-    return Format(name)
-
-
-def _check_meant(request: Request) -> None:
-    """Refuse what would record an export that nobody asked for: a browser's prefetch, and another site's link."""
-    if "prefetch" in request.headers.get("sec-purpose", request.headers.get("purpose", "")):
-        raise NotPermitted("An export is recorded, so it is not made in advance.")
-    by_session = "authorization" not in request.headers
-    if by_session and request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-        raise NotPermitted("An export is recorded, so another site cannot ask for it.")
-
-
 _ONE = "/v1/reviews/{decision_id}"
 
 ENDPOINTS = [
@@ -158,5 +121,4 @@ ENDPOINTS = [
     Endpoint("POST", f"{_ONE}/claim", claim, None, {200: Review}),
     Endpoint("POST", f"{_ONE}/release", release, None, {200: Review}),
     Endpoint("POST", f"{_ONE}/settle", settle, SettleRequest, {200: dict}),
-    Endpoint("GET", f"{_ONE}/export", export, None, {200: dict}, ("format",), head=False),
 ]

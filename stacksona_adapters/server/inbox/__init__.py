@@ -11,6 +11,7 @@ from starlette.routing import Route
 from stacksona_adapters.server.inbox import (
     admin,
     deliveries,
+    exporting,
     figures,
     grants,
     listing,
@@ -57,6 +58,7 @@ def routes() -> list[BaseRoute]:
         *signin.routes(site),
         *listing.routes(site),
         *requests.routes(site),
+        *exporting.routes(site),
         *live.routes(site),
         *admin.routes(site),
         *rules.routes(site),

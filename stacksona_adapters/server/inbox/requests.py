@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,10 @@ from starlette.responses import Response
 from stacksona_adapters.protocol.decisions import Outcome, Status
 from stacksona_adapters.protocol.reviews import DecideRequest, NoteRequest, ReviewDetail, SettleRequest
 from stacksona_adapters.server.api.http import text_of
-from stacksona_adapters.server.inbox import approving, diffs, display, editing, granting, printed, words
+from stacksona_adapters.server.inbox import approving, diffs, display, editing, granting, words
 from stacksona_adapters.server.inbox.web import HEADERS, Site, Visit, action, page, redirect
-from stacksona_adapters.server.service import exports, grants, permissions, reviews, search
+from stacksona_adapters.server.service import grants, permissions, reviews, search
 from stacksona_adapters.server.service.errors import Conflict, Gone, Invalid, NotPermitted, Refusal, invalid
-from stacksona_adapters.server.service.exports import Format
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -42,7 +40,6 @@ def routes(site: Site) -> list[BaseRoute]:
         action(site, f"{_ONE}/release", _release),
         action(site, f"{_ONE}/note", _note),
         action(site, f"{_ONE}/settle", _settle),
-        action(site, f"{_ONE}/export", _export, role=None),
     ]
 
 
@@ -299,16 +296,3 @@ async def _settle(visit: Visit) -> Response:
     except NotPermitted as error:
         return await _page(visit, Panel(wrong=error.detail), 403)
     return redirect(f"/inbox?folder=unknown&done={decision_id}")
-
-
-async def _export(visit: Visit) -> Response:
-    """The request's whole history as a file; a form's doing, because it is recorded."""
-    name, decision_id = visit.field("format"), _id(visit)
-    if name not in ("json", "html"):
-        raise invalid("/format", "must be json or html")
-    form = Format(name)
-    exported = await visit.write(lambda write: exports.export(write, visit.reviewer, decision_id, form))
-    if form is Format.HTML:
-        return await asyncio.to_thread(printed.as_file, exported)
-    headers = {**HEADERS, "Content-Disposition": f'attachment; filename="stacksona-{exported.review.thread_id}.json"'}
-    return Response(display.as_json(exported.as_json()), 200, headers, media_type="application/json")
