@@ -147,3 +147,16 @@ def rule(found: Mapping[str, Any]) -> str:
     if kind == "between":
         value = f"{value} and {found.get('value2')}"
     return f"{found.get('parameter')} {_TYPES.get(kind, 'matches the pattern')} {value}"
+
+
+def details(said: Mapping[str, Any], within: str = "") -> list[tuple[str, str]]:
+    """What an entry of the gate's own chain says, as names and texts; what is not given is left out."""
+    found: list[tuple[str, str]] = []
+    for name, value in said.items():
+        if isinstance(value, dict):
+            found += details(value, "" if name in ("rule", "policy") else name)
+        elif isinstance(value, list):
+            found += [(f"{within} {name}".strip(), ", ".join(map(str, value)))] if value else []
+        elif value is not None:
+            found.append((f"{within} {name}".strip().replace("_", " "), str(value)))
+    return found
