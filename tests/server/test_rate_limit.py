@@ -10,6 +10,7 @@ from stacksona_adapters.client.gate import Gate
 from stacksona_adapters.errors import ConfigurationError
 from stacksona_adapters.server.api.limits import RateLimit
 from tests.server.conftest import World, ask, assert_problem, decide, refund
+from tests.server.test_metrics import values
 
 
 def test_over_the_limit(start: Callable[..., World]) -> None:
@@ -29,15 +30,18 @@ def test_over_the_limit(start: Callable[..., World]) -> None:
 
 def test_the_client_waits_and_goes_on(start: Callable[..., World]) -> None:
     """Our own client takes a 429 as what it is: not now. Nothing is lost and nothing is asked twice."""
-    world = start(rate_limit="3/second")
+    world = start(rate_limit="12/second")
     world.service.add_rule(tool="pay", parameter="amount", type="upper_limit", value=0, outcome="allow")
-    with Gate(agent="bot", url=world.url, api_key=world.service.add_agent("bot").key) as gate:
+    key = world.service.add_agent("bot").key
+    with Gate(agent="bot", url=world.url, api_key=key) as gate:
         decisions = [gate.request(gate.action("pay", {"amount": number})) for number in range(1, 9)]
         gate.flush()
 
     assert [each.decision.status.value for each in decisions] == ["allow"] * 8
     page = world.reviewer().get("/v1/reviews").json()["reviews"]
     assert sorted(each["arguments"]["amount"] for each in page) == list(range(1, 9))
+    counted = values(world.reviewer().get("/metrics").text)
+    assert sum(many for labels, many in counted.items() if labels[-1] == "429") > 0
 
 
 @pytest.mark.parametrize("rate", ["many", "5", "0/second", "-1/minute", ""])
