@@ -202,7 +202,7 @@ def test_unknown_person(site: Site) -> None:
 
 def test_unknown_person_becomes_a_reviewer(start: Callable[..., Site]) -> None:
     """Where the operator wants it; the reviewer has a token that nobody has seen, so that revoking works."""
-    site = start(add_reviewers=True)
+    site = start(domains=("example.com",), add_reviewers=True)
     browser = site.browser()
 
     assert browser.sign_in("bob").status_code == 303
@@ -261,7 +261,7 @@ def test_domains(start: Callable[..., Site], provider: Provider) -> None:
 
 def test_other_names(start: Callable[..., Site], provider: Provider) -> None:
     """Another claim can name the reviewer; it must be a name."""
-    site = start(name_claim="preferred_username", add_reviewers=True)
+    site = start(name_claim="preferred_username", domains=("example.com",), add_reviewers=True)
     provider.person("nameless", email="n@example.com")
     provider.person("odd", preferred_username="a\u202eb")
     browser = site.browser()

@@ -190,6 +190,7 @@ FITTING = {
         ({"roles": {"staff": "boss"}}, "boss"),
         ({"domains": ("@example.com",)}, "domain"),
         ({"name_claim": ""}, "empty"),
+        ({"add_reviewers": True}, "oidc-domain or --oidc-role"),
     ],
 )
 def test_wrong_settings(changed: dict[str, Any], said: str) -> None:

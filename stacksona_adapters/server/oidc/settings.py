@@ -30,7 +30,7 @@ class OidcSettings:
         domains: The domains of e-mail addresses that may sign in; every one where it is empty.
         groups_claim: The claim that lists a person's groups.
         roles: The role (`ROLES`) that each group gives. Where it is not empty, who is in none of them cannot sign in.
-        add_reviewers: Whether somebody unknown becomes a reviewer; else an admin adds reviewers first.
+        add_reviewers: Whether somebody unknown becomes a reviewer, by `domains` or `roles`; else an admin adds them.
         provider: The provider's name on the button; the issuer's host where it is empty.
         only: Whether passwords and reviewers' tokens sign nobody in to the inbox any more.
 
@@ -68,6 +68,11 @@ class OidcSettings:
         for domain in self.domains:
             if not domain or "@" in domain or domain != domain.strip().lower():
                 raise ConfigurationError(f"{domain!r} is not a domain in small letters, such as example.com.")
+        if self.add_reviewers and not self.domains and not self.roles:
+            raise ConfigurationError(
+                "Everybody who has an account at the OpenID Connect provider would become a reviewer: say who may, "
+                "by --oidc-domain or --oidc-role, or leave --oidc-add-reviewers out."
+            )
 
     @property
     def name(self) -> str:
