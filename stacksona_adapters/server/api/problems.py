@@ -46,14 +46,22 @@ def problem(
 
 def of_refusal(refusal: errors.Refusal) -> Response:
     """The problem details of a refusal."""
-    status = _STATUS[type(refusal)]
+    status = status_of(refusal)
     facts = dict(refusal.facts)
     if isinstance(refusal, errors.Invalid):
         facts["errors"] = [{"pointer": pointer, "detail": why} for pointer, why in refusal.errors]
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    if isinstance(refusal, errors.TooMany):
-        headers["Retry-After"] = str(refusal.wait)
-    return problem(status, refusal.detail, facts, headers)
+    return problem(status, refusal.detail, facts, {**headers, **retry_after(refusal)})
+
+
+def status_of(refusal: errors.Refusal) -> int:
+    """The status code of a refusal."""
+    return _STATUS[type(refusal)]
+
+
+def retry_after(refusal: errors.Refusal) -> dict[str, str]:
+    """The header that says when it may succeed, where that is known."""
+    return {"Retry-After": str(refusal.wait)} if isinstance(refusal, errors.TooMany) else {}
 
 
 def unavailable(detail: str) -> Response:

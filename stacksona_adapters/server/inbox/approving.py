@@ -86,7 +86,7 @@ def check_unchanged(write: Write, decision_id: str, seen: str) -> None:
     Raises:
         Conflict: If somebody has.
     """
-    lead = approvals.leading(reviews.detail(write, decision_id).approvals)
+    lead, _ = reviews.so_far(write, decision_id)
     if lead and lead[0].action_digest != seen:
         raise Conflict(f"{lead[0].reviewer_id} has approved it with changes; open it to see them.")
 
@@ -95,5 +95,5 @@ def more_needed(write: Write, decision: Decision) -> str:
     """What is said after an approval that is not the last one; nothing after any other decision."""
     if decision.status.final:
         return ""
-    review = reviews.detail(write, str(decision.decision_id))
-    return f"{review.approvals_given} of {review.approvals_needed} approvals: another person must approve it too"
+    lead, needed = reviews.so_far(write, str(decision.decision_id))
+    return f"{len(lead)} of {needed} approvals: another person must approve it too"

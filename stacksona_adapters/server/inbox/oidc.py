@@ -12,13 +12,14 @@ from starlette.routing import Route
 
 from stacksona_adapters.server.api.browser import cookie_name, session_secret
 from stacksona_adapters.server.api.http import served
+from stacksona_adapters.server.api.problems import retry_after
 from stacksona_adapters.server.inbox.web import Site, redirect, refused, set_cookie
 from stacksona_adapters.server.oidc.errors import NotBelieved, ProviderUnavailable
 from stacksona_adapters.server.oidc.flow import LIFETIME
 from stacksona_adapters.server.oidc.person import person_of
 from stacksona_adapters.server.oidc.settings import CALLBACK_PATH
 from stacksona_adapters.server.service import identities, sessions
-from stacksona_adapters.server.service.errors import NotAuthenticated, NotFound, NotPermitted, Refusal
+from stacksona_adapters.server.service.errors import NotAuthenticated, NotFound, NotPermitted, Refusal, TooMany
 from stacksona_adapters.server.store.writer import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -212,8 +213,8 @@ def _failed(
     response = refused(site, error)
     if isinstance(error, NotPermitted):
         log.warning("the gate let nobody in: %s", error.detail)
-    if isinstance(error, NotPermitted | NotAuthenticated | sessions.TooManyAttempts):
+    if isinstance(error, NotPermitted | NotAuthenticated | TooMany):
         shown = page(request, error.detail, response.status_code)
-        shown.headers.update({k: v for k, v in response.headers.items() if k == "retry-after"})
+        shown.headers.update(retry_after(error))
         return shown
     return response

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from stacksona_adapters.server.api.browser import cookie_name, same_origin
 from stacksona_adapters.server.api.http import served, text_of
+from stacksona_adapters.server.api.problems import retry_after
 from stacksona_adapters.server.inbox import oidc
 from stacksona_adapters.server.inbox.web import (
     Site,
@@ -54,7 +55,7 @@ def routes(site: Site) -> list[BaseRoute]:
             if isinstance(error, NotPermitted):
                 return response
             again = _form(site, request, error.detail, response.status_code)
-            again.headers.update({k: v for k, v in response.headers.items() if k == "retry-after"})
+            again.headers.update(retry_after(error))
             return again
 
     return [

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from stacksona_adapters.server.api.browser import carries_token, cookie_name, csrf_token, same_origin, session_secret
 from stacksona_adapters.server.api.http import Served, served, text_of
+from stacksona_adapters.server.api.problems import retry_after, status_of
 from stacksona_adapters.server.inbox.templating import environment
 from stacksona_adapters.server.service import errors, sessions
 from stacksona_adapters.server.service.accounts import Passwords, Role
@@ -48,17 +49,6 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 """On every page: nothing runs or loads that is not this gate's own file, and nobody frames it."""
-
-_STATUS: dict[type[Refusal], int] = {
-    errors.Malformed: 400,
-    errors.NotAuthenticated: 401,
-    errors.NotPermitted: 403,
-    errors.NotFound: 404,
-    errors.Conflict: 409,
-    errors.Gone: 410,
-    errors.Invalid: 422,
-    sessions.TooManyAttempts: 429,
-}
 
 
 class Site:
@@ -231,9 +221,8 @@ def _sign_in_first(request: Request) -> Response:
 
 def refused(site: Site, error: Refusal | StoreUnavailable) -> Response:
     """The page that says why something was not done."""
-    status = _STATUS.get(type(error), 400) if isinstance(error, Refusal) else 503
+    status = status_of(error) if isinstance(error, Refusal) else 503
     detail = error.detail if isinstance(error, Refusal) else f"The gate cannot answer now: {error}."
     response = site.render("error.html", status, {"status": status, "detail": detail})
-    if isinstance(error, Refusal) and "retry_after" in error.facts:
-        response.headers["Retry-After"] = str(error.facts["retry_after"])
+    response.headers.update(retry_after(error) if isinstance(error, Refusal) else {"Retry-After": "1"})
     return response

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class Refusal(Exception):
@@ -69,6 +72,13 @@ class Invalid(Refusal):
     def __init__(self, detail: str, errors: list[tuple[str, str]] | None = None) -> None:
         super().__init__(detail)
         self.errors = errors or []
+
+
+def unusable(what: str, error: ValidationError) -> Invalid:
+    """Something that an admin gives and that does not fit its model: each wrong field, and why."""
+    wrong = [("/" + "/".join(map(str, e["loc"][:1])), e["msg"]) for e in error.errors(include_url=False)]
+    said = "; ".join(f"{pointer[1:]}: {why}" for pointer, why in wrong)
+    return Invalid(f"{what} cannot be used: {said}", wrong)
 
 
 def invalid(pointer: str, detail: str) -> Invalid:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from stacksona_adapters.protocol.decisions import Outcome, Status
+from stacksona_adapters.server.service.history import waits_since
 from stacksona_adapters.server.store.audit_tables import checkpoints
 from stacksona_adapters.server.store.tables import decisions, deliveries, tasks
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 WINDOW = timedelta(days=1)
 """Waiting times are those of the decisions of this long."""
-_MOST = 10_000
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ def figures(read: Read) -> Figures:
     by_state = _counted(read, deliveries.c.state)
     unknown = run(select(func.count()).where(decisions.c.outcome == Outcome.UNKNOWN.value)).scalar_one()
     chains, entries = run(select(func.count(), func.coalesce(func.sum(tasks.c.head_seq), 0))).one()
-    waits = _waits(read)
+    waits = waits_since(read, read.now - WINDOW)
     return Figures(
         decisions={status.value: by_status.get(status.value, 0) for status in Status},
         unknown=unknown,
         oldest_pending=_oldest(read),
-        median_wait=_quantile(waits, 0.5),
-        p95_wait=_quantile(waits, 0.95),
+        median_wait=waits.median,
+        p95_wait=waits.p95,
         deliveries={state: by_state.get(state, 0) for state in ("pending", "delivered", "dead")},
         tasks=chains,
         records=int(entries),
@@ -84,17 +84,3 @@ def _oldest(read: Read) -> float:
     )
     created = read.connection.execute(query).scalar()
     return 0.0 if created is None else max(0.0, (read.now - created).total_seconds())
-
-
-def _waits(read: Read) -> list[float]:
-    query = (
-        select(decisions.c.created_at, decisions.c.decided_at)
-        .where(decisions.c.reviewer_id.is_not(None), decisions.c.decided_at >= read.now - WINDOW)
-        .order_by(decisions.c.number.desc())
-        .limit(_MOST)
-    )
-    return sorted((row.decided_at - row.created_at).total_seconds() for row in read.connection.execute(query))
-
-
-def _quantile(ordered: list[float], part: float) -> float | None:
-    return ordered[min(len(ordered) - 1, round(part * (len(ordered) - 1)))] if ordered else None

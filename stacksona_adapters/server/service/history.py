@@ -209,6 +209,11 @@ def history(read: Read, asked: Asked, *, most_waits: int = MOST_WAITS) -> Histor
     )
 
 
+def waits_since(read: Read, since: datetime) -> Waits:
+    """How long people let requests wait that they decided since a moment."""
+    return _Asking(read, Asked(), since, MOST_WAITS).waits(literal(0)).get(0, Waits())
+
+
 def _number_of(moment: Column[datetime], size: timedelta) -> ColumnElement[int]:
     """The number of the bucket that a moment is in; moments are microseconds since 1970."""
     return type_coerce(moment, BigInteger) // literal(size // _MICROSECOND, BigInteger)

@@ -18,7 +18,7 @@ from sqlalchemy import delete, func, insert, select
 from stacksona_adapters.protocol.requests import Risk
 from stacksona_adapters.server.service import accounts, journal
 from stacksona_adapters.server.service.accounts import Role
-from stacksona_adapters.server.service.errors import Conflict, Invalid, NotFound, NotPermitted, invalid
+from stacksona_adapters.server.service.errors import Conflict, NotFound, NotPermitted, invalid, unusable
 from stacksona_adapters.server.service.tokens import new_id
 from stacksona_adapters.server.store.policy_tables import policies
 from stacksona_adapters.server.store.tables import agent_keys, reviewers
@@ -233,9 +233,7 @@ def checked(read: Read, fields: Mapping[str, Any]) -> NewPolicy:
     try:
         policy = NewPolicy.model_validate(dict(fields))
     except ValidationError as error:
-        wrong = [("/" + "/".join(map(str, e["loc"][:1])), e["msg"]) for e in error.errors(include_url=False)]
-        said = "; ".join(f"{pointer[1:]}: {why}" for pointer, why in wrong)
-        raise Invalid(f"The policy cannot be used: {said}", wrong) from error
+        raise unusable("The policy", error) from error
     for entry in policy.deciders:
         _check_decider(read, entry)
     by_name = not any(entry.startswith(ROLE) for entry in policy.deciders)

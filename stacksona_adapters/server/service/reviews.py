@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Row, Select
 
-    from stacksona_adapters.protocol.reviews import DecideRequest
+    from stacksona_adapters.protocol.reviews import Approval, DecideRequest
     from stacksona_adapters.server.service.context import Read, Write
 
 _table = tables.decisions
@@ -174,6 +174,17 @@ def _deciding(read: Read, row: Row[Any], reviewer: str | None) -> dict[str, Any]
         told["why_not"] = policies.why_not(read, row, reviewer, needs)
         told["may_decide"] = told["why_not"] is None
     return told
+
+
+def so_far(read: Read, decision_id: str) -> tuple[list[Approval], int]:
+    """The approvals that count for the version that most have approved, and how many a request needs.
+
+    Raises:
+        NotFound: If there is no such decision.
+    """
+    row = decisions.get(read, decision_id)
+    (needs,) = policies.of_rows(read, [row])
+    return approvals.leading(approvals.given(read, row, needs)), needs.approvals
 
 
 _STATUS = {"approve": Status.APPROVED, "reject": Status.REJECTED, "revise": Status.REVISE}

@@ -15,7 +15,7 @@ from sqlalchemy import delete, insert, select
 from stacksona_adapters.protocol.chain import canonical_value
 from stacksona_adapters.protocol.requests import REDACTED
 from stacksona_adapters.server.service import journal
-from stacksona_adapters.server.service.errors import Invalid, NotFound, invalid
+from stacksona_adapters.server.service.errors import Invalid, NotFound, invalid, unusable
 from stacksona_adapters.server.service.records import canonical
 from stacksona_adapters.server.service.tokens import new_id
 from stacksona_adapters.server.store.tables import rules
@@ -226,9 +226,7 @@ def checked(fields: Mapping[str, Any]) -> NewRule:
     try:
         rule = NewRule.model_validate(dict(fields))
     except ValidationError as error:
-        wrong = [("/" + "/".join(map(str, e["loc"][:1])), e["msg"]) for e in error.errors(include_url=False)]
-        said = "; ".join(f"{pointer[1:]}: {why}" for pointer, why in wrong)
-        raise Invalid(f"The rule cannot be used: {said}", wrong) from error
+        raise unusable("The rule", error) from error
     _check_value(rule)
     return rule
 

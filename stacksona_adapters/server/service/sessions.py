@@ -13,7 +13,7 @@ from sqlalchemy import delete, func, insert, or_, select, update
 
 from stacksona_adapters.server.service import accounts, journal
 from stacksona_adapters.server.service.accounts import Role
-from stacksona_adapters.server.service.errors import NotAuthenticated, NotFound, Refusal
+from stacksona_adapters.server.service.errors import NotAuthenticated, NotFound, TooMany
 from stacksona_adapters.server.service.tokens import hashed, new_key
 from stacksona_adapters.server.store.account_tables import sessions, sign_in_failures, sign_in_links
 from stacksona_adapters.server.store.tables import reviewer_tokens
@@ -41,10 +41,6 @@ PER_NAME = 5
 
 PER_ADDRESS = 20
 """Failed sign-ins from one address before the next must wait."""
-
-
-class TooManyAttempts(Refusal):
-    """Too many sign-ins failed; `facts["retry_after"]` is in seconds."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +189,7 @@ def attempt(write: Write, name: str | None, address: str) -> list[int]:
         What `succeeded` takes back.
 
     Raises:
-        TooManyAttempts: If too many failed.
+        TooMany: If too many failed.
     """
     since = write.now - WINDOW
     write.connection.execute(delete(sign_in_failures).where(sign_in_failures.c.at <= since))
@@ -206,7 +202,7 @@ def attempt(write: Write, name: str | None, address: str) -> list[int]:
         ).one()
         if count >= most:
             wait = max(1, round((first + WINDOW - write.now).total_seconds()))
-            raise TooManyAttempts("Too many sign-ins failed; try again later.", retry_after=wait)
+            raise TooMany("Too many sign-ins failed; try again later.", wait)
     numbers = []
     for bucket, _ in buckets:
         made = write.connection.execute(insert(sign_in_failures), {"bucket": bucket, "at": write.now})

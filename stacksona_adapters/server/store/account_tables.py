@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Table, Text, UniqueConstraint
+from sqlalchemy import Column, ForeignKey, Index, Table, Text, UniqueConstraint
 
-from stacksona_adapters.server.store.tables import Moment, metadata
-
-# SQLite counts rows by itself only in a column of exactly this type.
-_Number = BigInteger().with_variant(Integer(), "sqlite")
+from stacksona_adapters.server.store.tables import Moment, Number, metadata
 
 accounts = Table(
     "accounts",
@@ -53,7 +50,7 @@ sessions = Table(
 sign_in_failures = Table(
     "sign_in_failures",
     metadata,
-    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("number", Number, primary_key=True, autoincrement=True),
     Column("bucket", Text, nullable=False),
     Column("at", Moment, nullable=False, index=True),
     Index("ix_sign_in_failures_bucket_at", "bucket", "at"),

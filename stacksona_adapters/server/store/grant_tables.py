@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text
+from sqlalchemy import Column, Index, Integer, Table, Text
 
-from stacksona_adapters.server.store.tables import Moment, metadata
-
-# SQLite counts rows by itself only in a column of exactly this type.
-_Number = BigInteger().with_variant(Integer(), "sqlite")
+from stacksona_adapters.server.store.tables import Moment, Number, metadata
 
 grants = Table(
     "grants",
     metadata,
-    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("number", Number, primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False, unique=True),
     Column("agent", Text, nullable=False),
     Column("label", Text, nullable=False),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy import Column, ForeignKey, Integer, Table, Text, UniqueConstraint
 
-from stacksona_adapters.server.store.tables import Moment, _Number, metadata
+from stacksona_adapters.server.store.tables import Moment, Number, metadata
 
 policies = Table(
     "policies",
     metadata,
-    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("number", Number, primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False, unique=True),
     Column("agent", Text, nullable=False),
     Column("tool", Text, nullable=False),
@@ -23,7 +23,7 @@ policies = Table(
 approvals = Table(
     "approvals",
     metadata,
-    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("number", Number, primary_key=True, autoincrement=True),
     Column("decision_id", Text, ForeignKey("decisions.decision_id"), nullable=False),
     Column("reviewer", Text, nullable=False),
     Column("at", Moment, nullable=False),

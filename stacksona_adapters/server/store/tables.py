@@ -43,8 +43,8 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else _EPOCH + timedelta(microseconds=int(value))
 
 
-# SQLite counts rows by itself only in a column of exactly this type.
-_Number = BigInteger().with_variant(Integer(), "sqlite")
+Number = BigInteger().with_variant(Integer(), "sqlite")
+"""Of a column that counts its rows: SQLite does it only in a column of exactly this type."""
 
 
 secrets = Table(
@@ -95,7 +95,7 @@ reviewer_tokens = Table(
 rules = Table(
     "rules",
     metadata,
-    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("number", Number, primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False, unique=True),
     Column("agent", Text, nullable=False),
     Column("tool", Text, nullable=False),
@@ -141,7 +141,7 @@ records = Table(
 decisions = Table(
     "decisions",
     metadata,
-    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("number", Number, primary_key=True, autoincrement=True),
     Column("decision_id", Text, nullable=False, unique=True),
     Column("thread_id", Text, nullable=False, unique=True),
     Column("agent", Text, ForeignKey("agents.name"), nullable=False),
@@ -191,7 +191,7 @@ decisions = Table(
 notes = Table(
     "notes",
     metadata,
-    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("number", Number, primary_key=True, autoincrement=True),
     Column("decision_id", Text, ForeignKey("decisions.decision_id"), nullable=False, index=True),
     Column("at", Moment, nullable=False),
     Column("reviewer_id", Text, nullable=False),
@@ -201,7 +201,7 @@ notes = Table(
 changes = Table(
     "changes",
     metadata,
-    Column("cursor", _Number, primary_key=True, autoincrement=True),
+    Column("cursor", Number, primary_key=True, autoincrement=True),
     Column("agent", Text, nullable=False),
     Column("decision_id", Text, nullable=False),
     Index(None, "agent", "cursor"),
@@ -222,7 +222,7 @@ idempotency = Table(
 deliveries = Table(
     "deliveries",
     metadata,
-    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("number", Number, primary_key=True, autoincrement=True),
     Column("delivery_id", Text, nullable=False, unique=True),
     Column("agent", Text, ForeignKey("agents.name"), nullable=False),
     Column("decision_id", Text, ForeignKey("decisions.decision_id"), nullable=False, index=True),
